@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// L1: the whole store of one instance (one file, mapped once per process) and its partitions.
+// Data plane. One owner thread per partition writes; any thread may read any partition.
+//
+// A lookup is staged so that a burst can overlap its cache misses:
+//   prefetch_bucket(hash) ... prefetch_item(hash) ... find() -> copy value -> still_valid()
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "l1/eviction_policy.h"
+#include "stats/counters.h"
+
+namespace cachee::l1 {
+
+enum class Hugepages : uint8_t { kAuto, kRequire, kOff };
+
+struct StoreOptions {
+    std::string instance = "main";       // names the file: <hugepage_dir>/cachee-<instance>-l1
+    std::string hugepage_dir = "/dev/hugepages";  // falls back to /dev/shm (kAuto, kOff)
+    Hugepages hugepages = Hugepages::kAuto;
+    uint64_t bytes = 256 << 20;          // all partitions together, indexes included
+    uint32_t partitions = 1;             // one per worker
+    uint64_t item_bytes_max = 1 << 20;   // key + value
+    uint64_t hash_seed = 0;
+    uint32_t mode = 0640;
+};
+
+enum class FindStatus : uint8_t { kHit, kMiss, kBusy };  // kBusy: a writer was at work too long
+
+struct Lookup {
+    FindStatus status = FindStatus::kMiss;
+    const uint8_t* value = nullptr;      // in L1 memory; believe what you copied only if still_valid()
+    uint32_t value_bytes = 0;
+    uint64_t deadline_ms = 0;            // monotonic ms; 0: none
+    const void* version_word = nullptr;  // for still_valid()
+    uint32_t version = 0;
+};
+
+enum class PutStatus : uint8_t { kStored, kTooLarge, kNoMemory };
+
+class Partition;
+
+class Store {
+  public:
+    // Creates the file anew (what an earlier run left is dropped), maps and prefaults it.
+    static base::Result<std::unique_ptr<Store>> create(const StoreOptions& options);
+    virtual ~Store();  // unmaps; the file stays unless unlink() was called
+
+    virtual Partition& partition(uint32_t index) = 0;
+    virtual uint32_t partitions() const = 0;
+    virtual const std::string& path() const = 0;
+    // Why ordinary pages are used although hugepages were asked for (kAuto); empty otherwise.
+    virtual const std::string& fallback_reason() const = 0;
+    virtual void unlink() = 0;
+};
+
+}  // namespace cachee::l1

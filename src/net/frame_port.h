@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// One receive and one transmit queue of something that carries Ethernet frames: the inner seam, known
+// only to src/net and to frame drivers (DPDK ethdev, the simulated link). One object per worker, used
+// by that worker's thread only. Calls are per burst; frames are the driver's buffers.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace cachee::net {
+
+using MacAddress = std::array<uint8_t, 6>;
+
+enum class Checksum : uint8_t { kUnknown, kGood, kBad };
+
+struct RxFrame {
+    const uint8_t* data = nullptr;  // contiguous, from the Ethernet header; borrowed until rx_release
+    uint32_t size = 0;              // may exceed the MTU: aggregates (LRO, a veth peer's TSO) are legal
+    Checksum ip_checksum = Checksum::kUnknown;   // kUnknown: verify in software
+    Checksum tcp_checksum = Checksum::kUnknown;
+    void* handle = nullptr;  // the driver's own
+};
+
+// Offloads asked of one frame; only those that PortInfo offers may be set.
+enum TxFlags : uint16_t {
+    kTxIpChecksum = 1 << 0,   // IPv4 header checksum field is 0, the port fills it in
+    kTxTcpChecksum = 1 << 1,  // TCP checksum field holds the pseudo-header sum, the port finishes it
+    kTxTso = 1 << 2,          // cut into segments of tso_mss bytes of payload; implies both of the above
+    kTxIpv6 = 1 << 3,         // the packet is IPv6 (for the offloads)
+};
+
+struct TxFrame {
+    uint8_t* data = nullptr;  // writable, `capacity` bytes, from the Ethernet header
+    uint32_t capacity = 0;
+    uint32_t size = 0;  // set by the stack
+    uint16_t flags = 0;
+    uint8_t l2_bytes = 0;
+    uint8_t l4_bytes = 0;
+    uint16_t l3_bytes = 0;
+    uint16_t tso_mss = 0;
+    void* handle = nullptr;  // the driver's own
+};
+
+struct PortInfo {
+    std::string name;
+    MacAddress mac{};
+    uint32_t mtu = 1500;           // largest IP packet
+    bool tx_ip_checksum = false;
+    bool tx_tcp_checksum = false;
+    bool tso = false;
+    uint32_t tso_bytes_max = 0;    // largest frame handed over with kTxTso; <= TxFrame::capacity
+};
+
+class FramePort {
+  public:
+    FramePort() = default;
+    FramePort(const FramePort&) = delete;
+    FramePort& operator=(const FramePort&) = delete;
+    virtual ~FramePort() = default;
+
+    virtual const PortInfo& info() const noexcept = 0;
+
+    // Takes up to `max` received frames. Each is held by the caller until rx_release(), which may come
+    // in any order and any number of polls later, but the driver has a bounded number of them.
+    virtual size_t rx_burst(RxFrame* frames, size_t max) noexcept = 0;
+    virtual void rx_release(const RxFrame* frames, size_t count) noexcept = 0;
+
+    // Up to `count` empty transmit frames with capacity >= 14 + 4 + mtu (tso_bytes_max where TSO is
+    // offered); returns how many there were.
+    virtual size_t tx_alloc(TxFrame* frames, size_t count) noexcept = 0;
+    // Queues frames in order; returns how many were taken (the driver owns those and frees them when
+    // sent). The rest stay the caller's: retry at a later poll, or tx_free().
+    virtual size_t tx_burst(TxFrame* frames, size_t count) noexcept = 0;
+    virtual void tx_free(TxFrame* frames, size_t count) noexcept = 0;
+
+    // Sleeps until a frame may have arrived or max_ns have passed; a driver that cannot, sleeps
+    // min(max_ns, 100 us).
+    virtual void wait(uint64_t max_ns) noexcept = 0;
+};
+
+}  // namespace cachee::net

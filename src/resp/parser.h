@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The request side of RESP2 and RESP3 (they are the same there): arrays of bulk strings and inline
+// commands, parsed in place, resumable at any byte. Data plane hot path and control plane; any thread,
+// no state of its own. Grammar: redis.io/docs/reference/protocol-spec; limits and error texts as in
+// Redis 7.0 networking.c.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace cachee::resp {
+
+struct Limits {
+    uint64_t bulk_bytes_max = 512ULL << 20;
+    uint32_t arguments_max = 1024 * 1024;
+    uint32_t inline_bytes_max = 64 * 1024;
+};
+
+enum class ParseStatus : uint8_t { kComplete, kIncomplete, kProtocolError };
+
+// The arguments of one command: views into the parsed buffer (or, for inline commands with quotes, into
+// storage of the list itself), valid until the next parse into the same list. Reused for every command of a
+// worker: it allocates only when a command has more arguments than any before it.
+class ArgumentList {
+  public:
+    size_t size() const { return views_.size(); }
+    bool empty() const { return views_.empty(); }
+    std::string_view operator[](size_t i) const { return views_[i]; }
+    const std::string_view* begin() const { return views_.data(); }
+    const std::string_view* end() const { return views_.data() + views_.size(); }
+
+    void clear() {
+        views_.clear();
+        unquoted_.clear();
+    }
+    void push(std::string_view view) { views_.push_back(view); }
+    void reserve(size_t n) { views_.reserve(n); }
+    // For inline parsing: decoded bytes live here. The views are set after all were decoded.
+    std::vector<char>& unquoted() { return unquoted_; }
+
+  private:
+    std::vector<std::string_view> views_;
+    std::vector<char> unquoted_;
+};
+
+// How far an incomplete command was scanned, so that resuming is linear in the bytes; one per session.
+// Reset by parse_command() whenever it returns anything but kIncomplete.
+struct ParseState {
+    uint64_t scanned_bytes = 0;   // of the command, known to be well-formed
+    uint64_t needed_bytes = 0;    // parse again only when this many bytes are there (a hint: lower bound)
+    uint32_t arguments_left = 0;
+    bool header_seen = false;
+};
+
+struct ParseResult {
+    ParseStatus status = ParseStatus::kIncomplete;
+    size_t consumed = 0;              // kComplete: bytes of this command
+    std::string_view error;           // kProtocolError: static text, e.g. "Protocol error: invalid bulk length"
+};
+
+// Parses one command from the start of `buffer`. kComplete with no arguments is an empty line or "*0":
+// skip it. On kIncomplete call again with the same bytes and more behind them (the buffer may have moved).
+ParseResult parse_command(std::string_view buffer, const Limits& limits, ParseState& state,
+                          ArgumentList& arguments);
+
+}  // namespace cachee::resp
