@@ -52,8 +52,8 @@ uint32_t decimal_digits(uint64_t value) noexcept {
     return digits;
 }
 
-// The shortest digits that read back as `value` (finite, not zero), without the point: value = digits *
-// 10^exponent.
+// The shortest digits that read back as `value` (finite, not zero), without the point: value =
+// digits * 10^exponent.
 struct Decimal {
     char digits[20];
     int count = 0;
