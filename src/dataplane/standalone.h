@@ -67,8 +67,6 @@ class Standalone {
     int64_t count_key(std::string_view name, std::string_view key, uint64_t now_ms) noexcept;
 
   private:
-    friend struct StandaloneCommands;  // standalone_strings.cc, standalone_keys.cc: one function per command
-
     l1::Partition& partition_;
     const StandaloneOptions options_;
     // wall_ms - now_ms of the first command, moved only when the clocks part by more than a millisecond: the
