@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of standalone commands, their dispatch, and what they share. What each command does is in
-// standalone_strings.cc and standalone_keys.cc. Data plane; spread_of() any thread, the rest owner thread.
+// The table of standalone commands, their dispatch, and what they share. What each command does is
+// in standalone_strings.cc and standalone_keys.cc. Data plane; spread_of() any thread, the rest
+// owner thread.
 #include "dataplane/standalone.h"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One standalone command in execution: its arguments, its partition, its reply, and what all commands
-// share (lookups, puts and their failures, numbers, times). Private to standalone*.cc: the worker uses
-// standalone.h. Data plane, owner thread of the partition.
+// One standalone command in execution: its arguments, its partition, its reply, and what all
+// commands share (lookups, puts and their failures, numbers, times). Private to standalone*.cc: the
+// worker uses standalone.h. Data plane, owner thread of the partition.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Standalone commands that treat a key whatever it holds: deletion, existence, time-to-live, the whole
-// keyspace. Rules and texts as in Valkey 8.0's expire.c and db.c. Data plane, owner thread.
+// Standalone commands that treat a key whatever it holds: deletion, existence, time-to-live, the
+// whole keyspace. Rules and texts as in Valkey 8.0's expire.c and db.c. Data plane, owner thread.
 #include <limits>
 
 #include "dataplane/standalone_call.h"
@@ -33,8 +33,7 @@ bool parse_expire_options(Call& call, ExpireOptions& options) {
         }
     }
     if (options.nx && (options.xx || options.gt || options.lt)) {
-        call.reply.error(
-            "ERR NX and XX, GT or LT options at the same time are not compatible");
+        call.reply.error("ERR NX and XX, GT or LT options at the same time are not compatible");
         return false;
     }
     if (options.gt && options.lt) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Standalone commands on string values. Rules and texts as in Valkey 8.0's t_string.c. A value is text
-// only: there is no integer encoding, and none is visible in these replies. Data plane, owner thread.
+// Standalone commands on string values. Rules and texts as in Valkey 8.0's t_string.c. A value is
+// text only: there is no integer encoding, and none is visible in these replies. Data plane, owner
+// thread.
 #include <cerrno>
 #include <charconv>
 #include <cmath>
@@ -164,16 +165,15 @@ void increment(Call& call, int64_t delta) {
     }
     char digits[24];
     const char* end = std::to_chars(digits, digits + sizeof digits, sum).ptr;
-    if (call.put(entry.hash, key, {digits, static_cast<size_t>(end - digits)},
-                 entry.deadline_ms)) {
+    if (call.put(entry.hash, key, {digits, static_cast<size_t>(end - digits)}, entry.deadline_ms)) {
         call.reply.integer(sum);
     }
 }
 
 constexpr size_t kLongDoubleCharsMax = 5 * 1024;  // LDBL_MAX has 4933 digits before the point
 
-// What strtold takes, all of the text, no leading space, no NaN, no overflow. The locale is "C": nothing
-// in the data plane calls setlocale().
+// What strtold takes, all of the text, no leading space, no NaN, no overflow. The locale is "C":
+// nothing in the data plane calls setlocale().
 std::optional<long double> parse_long_double(std::string_view text) {
     char buffer[kLongDoubleCharsMax];
     if (text.empty() || text.size() >= sizeof buffer) {
@@ -340,8 +340,7 @@ void getrange(Call& call) {
     }
     // Counted from the end when negative, then clamped to the value.
     const int64_t start = std::max<int64_t>(*first < 0 ? *first + size : *first, 0);
-    const int64_t stop =
-        std::min(std::max<int64_t>(*last < 0 ? *last + size : *last, 0), size - 1);
+    const int64_t stop = std::min(std::max<int64_t>(*last < 0 ? *last + size : *last, 0), size - 1);
     if (start > stop) {
         call.reply.bulk("");
         return;
@@ -405,8 +404,7 @@ void decrby(Call& call) {
 void incrbyfloat(Call& call) {
     const std::string_view key = call.args[1];
     const Entry entry = call.find(key);
-    const std::optional<long double> value =
-        entry.found ? parse_long_double(entry.value) : 0.0L;
+    const std::optional<long double> value = entry.found ? parse_long_double(entry.value) : 0.0L;
     const std::optional<long double> delta = parse_long_double(call.args[2]);
     if (!value || !delta) {
         call.reply.error("ERR value is not a valid float");
