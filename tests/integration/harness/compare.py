@@ -2,7 +2,7 @@
 """Judges whether two replies are the same, and words a difference so that it can be acted on."""
 from .wire import decode, encode
 
-NEAR = 200  # ms or other integer units that `near` forgives on a busy machine
+NEAR = 1000  # ms or other integer units that `near` forgives on a busy machine
 
 
 def _shorten(data, most=300):

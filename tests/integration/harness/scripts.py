@@ -2,7 +2,7 @@
 """Command scripts for the differential tests: each line is one command, sent to the target and to a plain
 server of the same version; the replies must be the same bytes. A prefix loosens that for one line:
 
-    ~sorted   the elements may come in any order        ~near   integers may differ by 200
+    ~sorted   the elements may come in any order        ~near   integers may differ by 1,000
     ~kind     only the kind of reply must be the same    ~sleep  not a command: wait so many ms
 
 `{bin}` is a value with every byte from 0 to 255, `{big:N}` one of N bytes."""
