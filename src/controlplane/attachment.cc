@@ -19,8 +19,8 @@ base::Result<InstanceLock> InstanceLock::take(const std::string& path) {
         const int error = errno;
         ::close(fd);
         if (error == EWOULDBLOCK) {
-            return base::Error{"another cachee-controlplane of this instance runs (it holds " + path +
-                               "); stop it first, or give this one another instance.name"};
+            return base::Error{"another cachee-controlplane of this instance runs (it holds " +
+                               path + "); stop it first, or give this one another instance.name"};
         }
         return base::Error{"cannot lock " + path + ": " + std::strerror(error)};
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control plane's hold on one data plane: its segment, the epoch handshake, and the links to its
-// workers. One attachment per data plane process; the supervisor part that looks for one, notices that
-// it was restarted, and keeps a second control plane out. Control plane thread only.
+// The control plane's hold on one data plane: its segment, the epoch handshake, and the links to
+// its workers. One attachment per data plane process; the supervisor part that looks for one,
+// notices that it was restarted, and keeps a second control plane out. Control plane thread only.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,8 @@
 
 namespace cachee::controlplane {
 
-// flock on <runtime_dir>/<instance>-controlplane.lock: released by the kernel when the process dies.
+// flock on <runtime_dir>/<instance>-controlplane.lock: released by the kernel when the process
+// dies.
 class InstanceLock {
   public:
     static base::Result<InstanceLock> take(const std::string& path);

@@ -16,9 +16,9 @@ class KeyGuard {
     struct Record {
         std::string key;
         uint64_t hash = 0;
-        uint32_t users = 0;      // fetches and writes in flight or waiting
-        uint32_t writes = 0;     // writes of ours in flight, on any lane
-        uint64_t version = 0;    // grows with everything that makes a value fetched earlier doubtful
+        uint32_t users = 0;    // fetches and writes in flight or waiting
+        uint32_t writes = 0;   // writes of ours in flight, on any lane
+        uint64_t version = 0;  // grows with everything that makes a value fetched earlier doubtful
         void* open_fetch = nullptr;  // owned by the router: the fetch that later misses may join
     };
 
@@ -57,8 +57,8 @@ class KeyGuard {
     Ticket ticket(Record* record) const {
         return {record, record->version, flushes_, record->writes};
     }
-    // True when nothing but `own_writes` writes was in flight from the ticket until now, and nothing was
-    // invalidated: own_writes is 0 for a fetch, 1 for the SET that asks for itself.
+    // True when nothing but `own_writes` writes was in flight from the ticket until now, and
+    // nothing was invalidated: own_writes is 0 for a fetch, 1 for the SET that asks for itself.
     bool undisturbed(const Ticket& ticket, uint32_t own_writes) const {
         return ticket.flushes == flushes_ && ticket.version == ticket.record->version &&
                ticket.writes == own_writes && ticket.record->writes == own_writes;

@@ -21,8 +21,8 @@ enum class L2Lane : uint8_t {
 };
 inline constexpr size_t kL2Lanes = 3;
 
-// Who waits for replies. Called once per command sent, in order. The reply is borrowed for the call;
-// nullptr: the connection was lost and the command may or may not have been executed.
+// Who waits for replies. Called once per command sent, in order. The reply is borrowed for the
+// call; nullptr: the connection was lost and the command may or may not have been executed.
 class L2Call {
   public:
     virtual void on_reply(const redisReply* reply) = 0;
@@ -50,8 +50,8 @@ class L2Backend {
     // Closes every lane; calls in flight get nullptr.
     virtual void stop() = 0;
     virtual bool ready(L2Lane lane) const = 0;
-    // `command` is a canonical RESP array; copied. `call` outlives its reply. False when the lane is not
-    // ready: nothing was sent and nothing will be called.
+    // `command` is a canonical RESP array; copied. `call` outlives its reply. False when the lane
+    // is not ready: nothing was sent and nothing will be called.
     virtual bool send(L2Lane lane, std::string_view command, L2Call& call) = 0;
     // Writes what was sent to the sockets now.
     virtual void flush() = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/redis_backend.h"
 
+#include <arpa/inet.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -48,7 +49,8 @@ RedisBackend::RedisBackend(uv_loop_t* loop, L2Address address, const config::L2&
       counters_(counters),
       rng_(base::random_seed()) {
     for (L2Lane lane : kLanes) {
-        at(lane).connection = std::make_unique<RedisConnection>(loop, lane, *this);
+        at(lane).connection = std::make_unique<RedisConnection>(
+            loop, lane, static_cast<RedisConnectionOwner&>(*this));
     }
 }
 
@@ -83,7 +85,8 @@ std::string RedisBackend::hello(bool resp3, uint32_t& replies) const {
     const std::string_view protocol = resp3 ? "3" : "2";
     replies = 1;
     if (address_.password.empty()) return command({"HELLO", protocol});
-    const std::string_view user = address_.user.empty() ? "default" : std::string_view(address_.user);
+    const std::string_view user =
+        address_.user.empty() ? "default" : std::string_view(address_.user);
     return command({"HELLO", protocol, "AUTH", user, address_.password});
 }
 
@@ -166,7 +169,8 @@ void RedisBackend::on_push(const redisReply& push) {
     counters_->add(ControlCounter::invalidations_received, keys.elements);
     for (size_t i = 0; i < keys.elements; ++i) {
         const redisReply* key = keys.element[i];
-        if (key != nullptr && key->str != nullptr) listener_->on_key_invalidated({key->str, key->len});
+        if (key != nullptr && key->str != nullptr)
+            listener_->on_key_invalidated({key->str, key->len});
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/redis_connection.h"
 
+#include <utility>
+
 #include "base/assert.h"
 
 namespace cachee::controlplane {
@@ -131,7 +133,8 @@ void RedisConnection::on_hiredis_reply(redisAsyncContext* context, void* reply, 
         tree = nullptr;
         redisAsyncFree(context);
     } else if (tree == nullptr || connection->state_ == State::kLosing) {
-        connection->state_ = State::kLosing;  // a caller that sends anew in on_reply finds it not ready
+        connection->state_ =
+            State::kLosing;  // a caller that sends anew in on_reply finds it not ready
         tree = nullptr;
     }
     static_cast<L2Call*>(call)->on_reply(tree);
@@ -140,7 +143,8 @@ void RedisConnection::on_hiredis_reply(redisAsyncContext* context, void* reply, 
 void RedisConnection::start_handshake() {
     state_ = State::kHandshake;
     for (const std::string& command : handshake_) {
-        if (!submit(command[0] == '?' ? std::string_view(command).substr(1) : command, step_)) return;
+        if (!submit(command[0] == '?' ? std::string_view(command).substr(1) : command, step_))
+            return;
     }
     flush();
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // One lane to L2: a hiredis async connection in the libuv loop, from connect through its handshake
-// (HELLO, AUTH, SETNAME, TRACKING) to loss. It never reconnects by itself. Control plane thread only.
+// (HELLO, AUTH, SETNAME, TRACKING) to loss. It never reconnects by itself. Control plane thread
+// only.
 //
-// Its own event hooks instead of hiredis's libuv adapter: commands are written by flush(), at once and
-// once per batch; the socket is polled for writing only while connecting or when the kernel's buffer is
-// full, so a command costs one system call and no epoll_ctl.
+// Its own event hooks instead of hiredis's libuv adapter: commands are written by flush(), at once
+// and once per batch; the socket is polled for writing only while connecting or when the kernel's
+// buffer is full, so a command costs one system call and no epoll_ctl.
 #pragma once
 
 #include <async.h>
@@ -36,8 +37,8 @@ class RedisConnection {
     RedisConnection& operator=(const RedisConnection&) = delete;
     ~RedisConnection() { close("closed"); }
 
-    // REQUIRES: idle(). `address` is numeric. The handshake commands are sent in order; each must be
-    // answered without error, except those that start with '?' (their errors are ignored).
+    // REQUIRES: idle(). `address` is numeric. The handshake commands are sent in order; each must
+    // be answered without error, except those that start with '?' (their errors are ignored).
     void connect(const std::string& address, uint16_t port, std::vector<std::string> handshake);
     // Calls in flight get nullptr, the owner on_connection_down. Nothing when idle.
     void close(const std::string& reason);

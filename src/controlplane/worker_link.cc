@@ -9,7 +9,8 @@ using shm::CommandKind;
 
 namespace {
 
-// In RingEntry::reserved of the last entry of a message in several: it is not to be rewritten alone.
+// In RingEntry::reserved of the last entry of a message in several: it is not to be rewritten
+// alone.
 constexpr uint64_t kContinued = 1;
 
 bool is_partial(const shm::RingEntry& entry) {
@@ -89,23 +90,24 @@ void WorkerLink::drop_waiting_fills() {
     }
 }
 
-size_t WorkerLink::replace_waiting_invalidations(uint32_t generation) {
+size_t WorkerLink::replace_waiting_invalidations(uint32_t generation, size_t at_least) {
     drop_waiting_fills();
-    size_t replaced = 0;
+    const auto replaceable = [](const Waiting& waiting) {
+        return is_kind(waiting.entry, CommandKind::kInvalidate) && !is_partial(waiting.entry);
+    };
+    const auto count =
+        static_cast<size_t>(std::count_if(backlog_.begin(), backlog_.end(), replaceable));
+    if (count == 0 || count < at_least) return 0;
     for (Waiting& waiting : backlog_) {
         // A lease of an older generation behind the new one would restore what is stale.
-        const bool lease_waits = is_kind(waiting.entry, CommandKind::kLease);
-        const bool key_waits = is_kind(waiting.entry, CommandKind::kInvalidate);
-        if (!lease_waits && (!key_waits || is_partial(waiting.entry))) continue;
+        if (!replaceable(waiting) && !is_kind(waiting.entry, CommandKind::kLease)) continue;
         backlog_bytes_ -= waiting.payload.size();
         waiting.payload = {};
-        shm::RingEntry lease;
-        lease.kind = static_cast<uint16_t>(CommandKind::kLease);
-        lease.arg1 = generation;
-        waiting.entry = lease;
-        replaced += key_waits;
+        waiting.entry = {};
+        waiting.entry.kind = static_cast<uint16_t>(CommandKind::kLease);
+        waiting.entry.arg1 = generation;
     }
-    return replaced;
+    return count;
 }
 
 }  // namespace cachee::controlplane

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control plane's end of one worker's two rings: events out, commands in, with a backlog for the
-// time the command ring is full. Control plane thread only.
+// The control plane's end of one worker's two rings: events out, commands in, with a backlog for
+// the time the command ring is full. Control plane thread only.
 //
 //   send() --> [ backlog, FIFO ] --> ring --> worker
 //
-// Every entry sent has a sequence number: the ring's own absolute count, also while it is in the backlog.
-// So consumed() >= sequence + 1 says that the worker has applied it. An entry is never taken out of the
-// backlog: a fill that is given up becomes an invalidation, an invalidation a lease entry.
+// Every entry sent has a sequence number: the ring's own absolute count, also while it is in the
+// backlog. So consumed() >= sequence + 1 says that the worker has applied it. An entry is never
+// taken out of the backlog: a fill that is given up becomes an invalidation, an invalidation a
+// lease entry.
 #pragma once
 
 #include <cstdint>
@@ -53,9 +54,10 @@ class WorkerLink {
 
     // Turns the fills that wait in the backlog into invalidations of their keys.
     void drop_waiting_fills();
-    // Turns the fills and invalidations that wait into lease entries of a new generation, which must
-    // have been sent or be about to be: the caller bumps it. Returns how many there were.
-    size_t replace_waiting_invalidations(uint32_t generation);
+    // Turns the invalidations (and fills) that wait into entries that announce a new generation, if
+    // there are `at_least` of them. Returns how many there were; unless that is 0 the caller bumps
+    // it.
+    size_t replace_waiting_invalidations(uint32_t generation, size_t at_least);
 
     uint32_t index() const { return index_; }
     shm::WorkerBlock* worker() const { return worker_; }
