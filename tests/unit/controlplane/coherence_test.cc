@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rules of docs/decisions/0001 against a real L2: guard, release, fence, lease, generation.
+#include <algorithm>
+
+#include "base/rng.h"
 #include "fixture.h"
 
 namespace cachee::test {
@@ -51,7 +54,9 @@ TEST_F(CoherenceTest, Guard_MissAfterAWriteOnAnotherLaneWasAcked_DoesNotJoinTheO
     EXPECT_EQ(client_->calls("get"), 2u) << "a fetch with a write behind it must not be joined";
     EXPECT_EQ(data_->reply(0, data_->fetch(0, "k")), "$5\r\nolder\r\n");
     data_->run_for(30);
-    if (const std::string* hit = data_->hit("k")) EXPECT_EQ(*hit, "older");
+    if (const std::string* hit = data_->hit("k")) {
+        EXPECT_EQ(*hit, "older");
+    }
 }
 
 TEST_F(CoherenceTest, Guard_TwoSetsInFlight_NeitherOldValueStays) {
@@ -64,7 +69,9 @@ TEST_F(CoherenceTest, Guard_TwoSetsInFlight_NeitherOldValueStays) {
     EXPECT_EQ(data_->reply(0, one), "+OK\r\n");
     EXPECT_EQ(data_->reply(0, two), "+OK\r\n");
     EXPECT_FALSE(logged(0, "fill k=one"));
-    if (const std::string* hit = data_->hit("k")) EXPECT_EQ(*hit, "two");
+    if (const std::string* hit = data_->hit("k")) {
+        EXPECT_EQ(*hit, "two");
+    }
 }
 
 TEST_F(CoherenceTest, Guard_RandomWritersAround_L1EqualsL2Afterwards) {
@@ -221,7 +228,6 @@ TEST_F(CoherenceTest, TrackingConnectionKilled_NewGenerationAndLeaseComeBack) {
 }
 
 TEST_F(CoherenceTest, Worker_LagsBehindManyInvalidations_GetsAGenerationInstead) {
-    data_ = nullptr;
     start(2);
     const std::string key = data_->key_of(1, "cached");
     set(key, "v");

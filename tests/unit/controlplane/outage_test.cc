@@ -62,7 +62,6 @@ TEST_F(OutageTest, L2Hangs_ReplyIsAnErrorAndTheLateOneIsDropped) {
 
 TEST_F(OutageTest, Password_Right_Connects) {
     password_ = "sesame";
-    server_ = nullptr;
     server_ = std::make_unique<RealServer>("valkey-server",
                                            std::vector<std::string>{"--requirepass", "sesame"});
     data_ = std::make_unique<FakeDataPlane>(config_.instance.name, directory_, 1);

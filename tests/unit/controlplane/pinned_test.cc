@@ -29,7 +29,9 @@ TEST_F(PinnedTest, MultiExec_RunsOnOneConnection_AndInvalidatesBeforeItsReplies)
     auto& stream = data_->worker(0).streams[5];
     while (!stream.ends_with("*1\r\n:2\r\n")) {
         data_->poll();
-        if (stream.size() >= 20) EXPECT_EQ(data_->hit(key), nullptr);
+        if (stream.size() >= 20) {
+            EXPECT_EQ(data_->hit(key), nullptr);
+        }
         ASSERT_LT(stream.size(), 100u);
     }
     EXPECT_EQ(stream, "+OK\r\n+QUEUED\r\n*1\r\n:2\r\n");
