@@ -130,6 +130,13 @@ TEST(Ttl, ExpireConditions_CompareWithCurrentDeadline) {
     EXPECT_EQ(shell.run({"EXISTS", "k"}), ":0\r\n");
 }
 
+TEST(Ttl, BeyondHorizonOfL1_EndsAtTheHorizon) {
+    Shell shell;
+    EXPECT_EQ(shell.run({"SET", "k", "v", "PXAT", "9223372036854775807"}), "+OK\r\n");
+    const uint64_t horizon_ms = l1::kNoDeadline - 1;
+    EXPECT_EQ(shell.run({"PTTL", "k"}), ":" + std::to_string(horizon_ms - shell.now_ms) + "\r\n");
+}
+
 TEST(Ttl, CapConfigured_EveryKeyHasOne) {
     StandaloneOptions options;
     options.ttl_max_ms = 1000;
