@@ -3,7 +3,7 @@
 // owner's. Knows nothing of buckets or segments.
 #pragma once
 
-#include <emmintrin.h>
+#include <smmintrin.h>
 
 #include <cstring>
 #include <string_view>
@@ -34,11 +34,11 @@ CACHEE_RACY bool bytes_equal(const uint8_t* a, const uint8_t* b, size_t size) no
         return word;
     };
     if (size >= 16) {
-        __m128i differ = differ16(a + size - 16, b + size - 16);
-        for (size_t i = 0; i + 16 < size; i += 16) {
+        __m128i differ = _mm_or_si128(differ16(a, b), differ16(a + size - 16, b + size - 16));
+        for (size_t i = 16; i + 16 < size; i += 16) {
             differ = _mm_or_si128(differ, differ16(a + i, b + i));
         }
-        return _mm_movemask_epi8(_mm_cmpeq_epi8(differ, _mm_setzero_si128())) == 0xffff;
+        return _mm_testz_si128(differ, differ) != 0;
     }
     if (size >= 8) {
         return ((load64(a) ^ load64(b)) | (load64(a + size - 8) ^ load64(b + size - 8))) == 0;

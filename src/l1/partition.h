@@ -37,13 +37,13 @@ class Partition {
     // A hit is live at now_ms and of `generation`. Bounded: kBusy after kFindAttemptsMax looks.
     // Touches two cache lines for an item of at most 64 bytes in a chain's first bucket; writes
     // none.
-    Lookup find(uint64_t hash, std::string_view key, uint64_t now_ms,
-                uint32_t generation) const noexcept {
+    [[gnu::always_inline]] Lookup find(uint64_t hash, std::string_view key, uint64_t now_ms,
+                                       uint32_t generation) const noexcept {
         return find_with<NoProbe>(hash, key, now_ms, generation);
     }
     template <typename Probe>
-    Lookup find_with(uint64_t hash, std::string_view key, uint64_t now_ms,
-                     uint32_t generation) const noexcept;
+    [[gnu::always_inline]] Lookup find_with(uint64_t hash, std::string_view key, uint64_t now_ms,
+                                            uint32_t generation) const noexcept;
     // After the value was copied (copy_value() of racy.h): true when the copy is what find() saw.
     static bool still_valid(const Lookup& lookup) noexcept {
         fence_acquire();  // the copy before this look; pairs with fence_release in Index::Change
@@ -90,8 +90,9 @@ class Partition {
                                                   uint32_t generation) const noexcept;
     // From an item whose key was found equal; still to be validated.
     template <typename Probe>
-    static Lookup judge(const Bucket& first, uint32_t version, const uint8_t* item,
-                        size_t key_bytes, uint64_t now_ms, uint32_t generation) noexcept;
+    [[gnu::always_inline]] static Lookup judge(const Bucket& first, uint32_t version,
+                                               const uint8_t* item, size_t key_bytes,
+                                               uint64_t now_ms, uint32_t generation) noexcept;
 
     void note_generation(uint32_t generation) noexcept;
     void remove_item(uint64_t offset) noexcept;
@@ -129,33 +130,30 @@ inline void Partition::prefetch_item(uint64_t hash) const noexcept {
 }
 
 template <typename Probe>
-[[gnu::always_inline]] inline Lookup Partition::judge(const Bucket& first, uint32_t version,
-                                                      const uint8_t* item, size_t key_bytes,
-                                                      uint64_t now_ms,
-                                                      uint32_t generation) noexcept {
+inline Lookup Partition::judge(const Bucket& first, uint32_t version, const uint8_t* item,
+                               size_t key_bytes, uint64_t now_ms, uint32_t generation) noexcept {
     const auto word = racy_load<uint64_t>(item + kDeadlineOffset);
     const uint64_t deadline40 = word & kOffsetMask;
-    Lookup lookup;
-    if (now_ms >= deadline40) return lookup;
-    if (racy_load<uint32_t>(item + kGenerationOffset) != generation) return lookup;
-    lookup.status = FindStatus::kHit;
-    lookup.value = item + kItemHeaderBytes + key_bytes;
-    lookup.value_bytes = static_cast<uint32_t>(word >> kOffsetBits);
-    lookup.deadline_ms = deadline40 == kNoDeadline ? 0 : deadline40;
-    lookup.version_word = &first.version;
-    lookup.version = version;
-    Probe::touch(item, kItemHeaderBytes + key_bytes + lookup.value_bytes);
-    return lookup;
+    const bool live =
+        now_ms < deadline40 && racy_load<uint32_t>(item + kGenerationOffset) == generation;
+    const auto value_bytes = static_cast<uint32_t>(word >> kOffsetBits);
+    Probe::touch(item, kItemHeaderBytes + key_bytes + value_bytes);
+    return {.status = live ? FindStatus::kHit : FindStatus::kMiss,
+            .value = item + kItemHeaderBytes + key_bytes,
+            .value_bytes = value_bytes,
+            .deadline_ms = deadline40 == kNoDeadline ? 0 : deadline40,
+            .version_word = &first.version,
+            .version = version};
 }
 
 template <typename Probe>
-[[gnu::always_inline]] inline Lookup Partition::find_with(uint64_t hash, std::string_view key,
-                                                          uint64_t now_ms,
-                                                          uint32_t generation) const noexcept {
+inline Lookup Partition::find_with(uint64_t hash, std::string_view key, uint64_t now_ms,
+                                   uint32_t generation) const noexcept {
     const Bucket& bucket = index_.bucket_of(hash);
     Probe::touch(&bucket, sizeof bucket);
     // Acquire: pairs with the release of the even version in Index::Change.
-    const uint32_t version = bucket.version.load(std::memory_order_acquire);
+    // An odd one is rounded down, and so never found again below.
+    const uint32_t version = bucket.version.load(std::memory_order_acquire) & ~1U;
     uint64_t mask = Index::matches(bucket, tag_of(hash));
     while (mask != 0) {
         const uint8_t* item = index_.item_at(Index::slot_word(bucket, mask));
@@ -163,16 +161,17 @@ template <typename Probe>
             const Lookup lookup =
                 judge<Probe>(bucket, version, item, key.size(), now_ms, generation);
             fence_acquire();  // pairs with fence_release in Index::Change
-            if (bucket.version.load(std::memory_order_relaxed) != version || (version & 1) != 0)
-                [[unlikely]] {
+            if (bucket.version.load(std::memory_order_relaxed) != version) [[unlikely]]
                 break;
-            }
             return lookup;
         }
         Probe::touch(item, kItemHeaderBytes);
         mask &= mask - 1;
     }
-    return find_cold<Probe>(hash, key, now_ms, generation);
+    // Member by member, so that the caller's Lookup need not live in memory.
+    const Lookup cold = find_cold<Probe>(hash, key, now_ms, generation);
+    return {cold.status,      cold.value,        cold.value_bytes,
+            cold.deadline_ms, cold.version_word, cold.version};
 }
 
 template <typename Probe>
