@@ -62,7 +62,8 @@ class Partition {
     PutStatus put(uint64_t hash, std::string_view key, std::string_view value, uint64_t deadline_ms,
                   uint32_t generation, uint64_t now_ms) noexcept;
     bool erase(uint64_t hash, std::string_view key) noexcept;
-    // In place; costs the CRC of the item. 0: never expires. False: no such key.
+    // In place; costs the CRC of the item. 0: never expires. False: no such key. REQUIRES: the caller
+    // has found it live; an expired one that is not reclaimed yet would come back.
     bool set_deadline(uint64_t hash, std::string_view key, uint64_t deadline_ms) noexcept;
     // Writes the whole index (some 10 ms per GiB of store); the O(1) flush is a new generation.
     void clear() noexcept;
