@@ -52,8 +52,8 @@ uint32_t ReplayClient::value_bytes(const TraceRecord& record) {
 
 uint64_t ReplayClient::ttl_ms(uint32_t ttl_s) const {
     if (ttl_s == 0) return 0;
-    return std::max<uint64_t>(
-        1, static_cast<uint64_t>(std::llround(static_cast<double>(ttl_s) * 1000.0 * options_.ttl_scale)));
+    return std::max<uint64_t>(1, static_cast<uint64_t>(std::llround(static_cast<double>(ttl_s) *
+                                                                    1000.0 * options_.ttl_scale)));
 }
 
 void ReplayClient::apply_write(KeyState& state, const TraceRecord& record, uint64_t sent_ms) {

@@ -17,8 +17,9 @@ namespace cachee::cli {
 
 // Shared by the clients and the thread that shows the progress.
 struct ReplayShared {
-    std::atomic<uint64_t> done{0};  // requests, or keys while L2 is populated
-    std::atomic<bool> stop{false};  // time is up, or another client gave up
+    std::atomic<uint64_t> done{0};      // requests, or keys while L2 is populated
+    std::atomic<bool> stop{false};      // time is up, or another client gave up
+    std::atomic<uint64_t> ended_ns{0};  // when the last client was done
 };
 
 class ReplayClient {

@@ -22,7 +22,7 @@ namespace cachee::cli {
 
 namespace {
 
-constexpr auto kProgressPeriod = std::chrono::milliseconds(100);
+constexpr auto kProgressPeriod = std::chrono::milliseconds(50);
 // What was set in L2 directly becomes visible through the appliance after one invalidation delay.
 constexpr auto kSettleTime = std::chrono::milliseconds(300);
 constexpr int kBarCells = 30;
@@ -74,6 +74,7 @@ base::Status run_clients(std::vector<std::unique_ptr<ReplayClient>>& clients, Re
                 if (first.has_value()) first = status;
                 shared.stop = true;
             }
+            shared.ended_ns = base::monotonic_ns();
             running.fetch_sub(1);
         });
     }
@@ -217,7 +218,7 @@ base::Result<ReplayReport> replay(const ReplayOptions& options) {
         !status) {
         return status.error();
     }
-    report.seconds = static_cast<double>(base::monotonic_ns() - started_ns) / 1e9;
+    report.seconds = static_cast<double>(shared.ended_ns - started_ns) / 1e9;
     report.requests = shared.done;
     const auto after = read_hit_counters(options, target.value(), report.l1_hit_source);
     if (before && after && after->hits >= before->hits && after->misses >= before->misses) {

@@ -43,6 +43,10 @@ std::string verification_text(const ReplayReport& report, const ReplayOptions& o
         if (!counts.first_wrong.empty())
             text += fmt::format("  first wrong: {}\n", counts.first_wrong);
     }
+    if (counts.adopted > 0) {
+        text += fmt::format("  {} keys held values of an earlier replay with this seed\n",
+                            grouped(counts.adopted));
+    }
     if (counts.foreign > 0) {
         text += fmt::format(
             "  {} keys held values of another origin and were overwritten; "
