@@ -49,11 +49,16 @@ struct CommandInfo {
 
 // Case-insensitive; nullptr for a command that the table does not have (then: route kFenced, let L2
 // judge). For a container command ("CONFIG", "CLIENT") the entry of its subcommand when arguments[1] names
-// one, else the container's own. Cost: one hash of the name.
+// one, else the container's own. "POST" and "Host:" are entries too (kForbidden): L2 closes the connection
+// that brings them. Cost: one hash of the name; REQUIRES: arguments is not empty.
 const CommandInfo* find_command(std::span<const std::string_view> arguments) noexcept;
 
 // True when the number of arguments fits the arity.
 bool arity_fits(const CommandInfo& command, size_t arguments) noexcept;
+
+// True when the session must have its own L2 connection from this command on: route kPinned, or XREAD and
+// XREADGROUP with BLOCK (whose route is kPass without it).
+bool needs_pinning(const CommandInfo& command, std::span<const std::string_view> arguments) noexcept;
 
 // Appends the indexes of the arguments that are keys; handles EVAL/FCALL's numkeys, ZUNION and friends,
 // XREAD STREAMS, SORT STORE, GEORADIUS STORE, MIGRATE KEYS. False when they cannot be told.

@@ -48,7 +48,8 @@ class ArgumentList {
 // How far an incomplete command was scanned, so that resuming is linear in the bytes; one per session.
 // Reset by parse_command() whenever it returns anything but kIncomplete.
 struct ParseState {
-    uint64_t scanned_bytes = 0;   // of the command, known to be well-formed
+    uint64_t scanned_bytes = 0;   // of the command, known to be well-formed: whole arguments
+    uint64_t searched_bytes = 0;  // from the command's start: its last, unfinished line ends later
     uint64_t needed_bytes = 0;    // parse again only when this many bytes are there (a hint: lower bound)
     uint32_t arguments_left = 0;
     bool header_seen = false;
@@ -60,6 +61,12 @@ struct ParseResult {
     std::string_view error;           // kProtocolError: static text, e.g. "Protocol error: invalid bulk length"
 };
 
+// As in Redis 7.0, the byte after a line's CR and the two bytes behind a bulk string are skipped unread: any
+// values are taken for LF and CRLF. That is harmless here because L2 is never sent a client's own bytes.
+// Unlike Redis, whose answer there depends on how the bytes were split over reads: a count line or an inline
+// command longer than `inline_bytes_max` is always an error, and a NUL is a byte like any other in a
+// count line (so the count is invalid) and the end of the text in an inline command.
+//
 // Parses one command from the start of `buffer`. kComplete with no arguments is an empty line or "*0":
 // skip it. On kIncomplete call again with the same bytes and more behind them (the buffer may have moved).
 ParseResult parse_command(std::string_view buffer, const Limits& limits, ParseState& state,
