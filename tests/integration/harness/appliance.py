@@ -173,12 +173,12 @@ class Appliance(Target):
         config["dpdk"] = {"memory_mib": 128, "mbufs": 8192, "prefix_bits": "30"}
         self.address = (subnet + ".2", 6379)
         self._peer_address = subnet + ".1/30"
-        self.plane_netns = "cachee-%s-dp" % self.name
+        self.plane_netns = "cachee-test-%s-dp" % self.name
         if kind == "tap":
             self.netns = self.plane_netns
             config["dpdk"]["device"] = "net_tap0,iface=cacheetap"
         else:
-            self.netns = "cachee-%s-cl" % self.name
+            self.netns = "cachee-test-%s-cl" % self.name
             config["dpdk"]["device"] = "net_af_xdp0,iface=vethB"
             config["tcp"] = {"verify_checksums": False}
 
