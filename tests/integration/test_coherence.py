@@ -153,8 +153,8 @@ def test_value_is_gone_at_its_deadline_not_before(target, how):
             before = time.monotonic()
             milliseconds = str(int(lifetime * 1000))
             at = str(int((time.time() + lifetime) * 1000))
-            command = {"set_px": ["SET", key, "v", "PX", milliseconds], "pexpire": ["PEXPIRE", key, milliseconds],
-                       "outside_pexpire": ["PEXPIRE", key, milliseconds], "pexpireat": ["PEXPIREAT", key, at],
+            command = {"set_px": ["SET", key, "v", "PX", milliseconds],
+                       "pexpire": ["PEXPIRE", key, milliseconds], "outside_pexpire": ["PEXPIRE", key, milliseconds], "pexpireat": ["PEXPIREAT", key, at],
                        "getex": ["GETEX", key, "PX", milliseconds]}[how]
             (outside if how.startswith("outside") else wire).call(*command)
             acknowledged = time.monotonic()

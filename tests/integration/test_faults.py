@@ -91,9 +91,9 @@ def test_both_planes_killed_under_load(make_appliance, seed):
     checker = load(appliance, seed)
     for round_number in range(5):
         time.sleep(0.2)
-        first, second = (appliance.kill_dataplane, appliance.kill_controlplane)[::1 if round_number % 2 else -1]
-        first()
-        second()
+        kills = [appliance.kill_dataplane, appliance.kill_controlplane]
+        for kill in kills if round_number % 2 else kills[::-1]:
+            kill()
         if round_number % 2:
             appliance.start_dataplane()
             appliance.start_controlplane()
