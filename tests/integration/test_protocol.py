@@ -255,9 +255,9 @@ def test_random_bytes_never_harm_others(target, seed):
         for number in range(300):
             data = bytearray(b"".join(chooser.choice(seeds) for _ in range(chooser.randint(1, 6))))
             for _ in range(chooser.randint(1, 6)):
-                at = chooser.randrange(len(data))
+                at = chooser.randrange(len(data) or 1)
                 pick = chooser.random()
-                if pick < 0.4:
+                if pick < 0.4 and data:
                     data[at] = chooser.randrange(256)
                 elif pick < 0.7:
                     del data[at:at + chooser.randint(1, 4)]
