@@ -33,8 +33,7 @@ uint32_t Segments::class_of(uint64_t deadline40, uint64_t now_ms) const noexcept
     if (deadline40 == kNoDeadline || class_count_ == 1) return 0;
     const uint64_t left_ms = deadline40 > now_ms ? deadline40 - now_ms : 0;
     // Powers of two of seconds: under 1 s, 2 s, 4 s ... 9 h and above, squeezed into the classes.
-    const auto scale =
-        static_cast<uint32_t>(std::min(std::bit_width(left_ms / 1000), uint64_t{15}));
+    const uint32_t scale = std::min(static_cast<uint32_t>(std::bit_width(left_ms / 1000)), 15U);
     return 1 + scale * (class_count_ - 1) / 16;
 }
 
