@@ -41,6 +41,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("target", names, indirect=True, scope="session")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """`quick` holds on the quick drivers only; the rest of a quick test's drivers is the full set."""
     plain = config.getoption("target") == "plain"
@@ -51,11 +52,6 @@ def pytest_collection_modifyitems(config, items):
         if driver and driver not in QUICK_DRIVERS:
             item.own_markers = [mark for mark in item.own_markers if mark.name != "quick"]
             item.keywords._markers.pop("quick", None)
-    expression = config.getoption("markexpr")
-    if expression == "quick":
-        slow = [item for item in items if "quick" not in [mark.name for mark in item.iter_markers()]]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in set(slow)]
 
 
 class TooLong(BaseException):

@@ -68,8 +68,8 @@ def mixed_commands(count):
              lambda i: ["RPUSH", "list:%d" % (i % 3), "x%d" % i], lambda i: ["LLEN", "list:%d" % (i % 3)],
              lambda i: ["MGET", "mix:%d" % (i % 97), "mix:%d" % ((i * 5) % 97), "count:1"],
              lambda i: ["EVAL", "return redis.call('incr','count:'..ARGV[1])", "0", str(i % 5)],
-             lambda i: ["PING"], lambda i: ["GET", "list:%d" % (i % 3)], lambda i: ["HSET", "h", "f%d" % (i % 9), i],
-             lambda i: ["HGETALL", "h"], lambda i: ["EXPIRE", "mix:%d" % (i % 97), "100"],
+             lambda i: ["PING"], lambda i: ["GET", "list:%d" % (i % 3)],
+             lambda i: ["HSET", "h", "f%d" % (i % 9), i], lambda i: ["HGETALL", "h"], lambda i: ["EXPIRE", "mix:%d" % (i % 97), "100"],
              lambda i: ["TTL", "mix:%d" % (i % 97)], lambda i: ["WRONG", "x"], lambda i: ["GET"])
     return [[str(word).encode() for word in kinds[(i * 11 + i // 18) % len(kinds)](i)] for i in range(count)]
 
@@ -103,7 +103,8 @@ def test_get_pipeline_all_hits_same_value(target, depth):
 @pytest.mark.every_driver
 def test_inline_commands_same_as_reference(target):
     target.flush()
-    lines = [b"SET a 1", b"GET a", b"  GET   a  ", b"PING", b"ping hello", b"SET b \"two words\\x00\\n\"", b"GET b",
+    lines = [b"SET a 1", b"GET a", b"  GET   a  ", b"PING", b"ping hello",
+             b"SET b \"two words\\x00\\n\"", b"GET b",
              b"SET c 'single \\' quoted'", b"GET c", b"NOSUCH x", b"GET", b"GET a\n"[:-1], b"EXISTS a b c"]
     differences = Differences(target, "inline")
     with target.connect() as front, target.reference.connect() as wanted:

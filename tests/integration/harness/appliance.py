@@ -14,7 +14,7 @@ from . import netns as namespaces
 from .processes import Process, Server, free_port, wait_until
 from .wire import Closed, Wire
 
-DRIVERS = ("socket", "socket-redis7", "sim", "sim-lossy", "tap", "af_xdp")
+DRIVERS = ("socket", "socket-2w", "socket-redis7", "sim", "sim-lossy", "tap", "af_xdp")
 _serial = iter(range(1, 1 << 30))
 
 
@@ -151,6 +151,8 @@ class Appliance(Target):
         if self.l2:
             config["l2"] = {"backend": "redis://127.0.0.1:%d" % self.l2.port}
         self.address = ("127.0.0.1", port)
+        if self.driver.endswith("-2w"):
+            config["workers"]["count"] = 2
         kind = self.driver.split("-")[0]
         if kind == "sim":
             self._simulated(config, port)
@@ -173,12 +175,12 @@ class Appliance(Target):
         config["dpdk"] = {"memory_mib": 128, "mbufs": 8192, "prefix_bits": "30"}
         self.address = (subnet + ".2", 6379)
         self._peer_address = subnet + ".1/30"
-        self.plane_netns = "cachee-%s-dp" % self.name
+        self.plane_netns = "cachee-test-%s-dp" % self.name
         if kind == "tap":
             self.netns = self.plane_netns
             config["dpdk"]["device"] = "net_tap0,iface=cacheetap"
         else:
-            self.netns = "cachee-%s-cl" % self.name
+            self.netns = "cachee-test-%s-cl" % self.name
             config["dpdk"]["device"] = "net_af_xdp0,iface=vethB"
             config["tcp"] = {"verify_checksums": False}
 

@@ -32,7 +32,6 @@ class Key:
         self.acked = 0
         self.outside = []          # [(time of acknowledgement, version)], growing
         self.deletions = []        # versions that are deletions, growing
-        self.unknown = False       # a write without an answer: its version may or may not be there
 
     def floor(self, now, outside_bound_s):
         acked = self.acked
@@ -59,6 +58,9 @@ class Checker:
         self.value_sizes = values
         self.tolerate_errors = tolerate_errors
         self.deletes = deletes
+        # After a write without an answer the key rests (its lock is held): the write may still be on its
+        # way to L2, and must not land on top of the next version.
+        self.grace_s = 0.3
         self.violations = []
         self.failures = []
         self.reads = self.writes = self.errors = 0
@@ -143,12 +145,13 @@ class Checker:
         try:
             reply = self._way(wire, chooser, key.name, value, deletes)
         except (OSError, Closed):
-            key.unknown = True
+            time.sleep(self.grace_s)
             raise
         if isinstance(reply, Error):
             if not self.tolerate_errors:
                 self.failures.append("write of %s: %s" % (key.name, reply))
             self.errors += 1
+            time.sleep(self.grace_s)
             return
         self.writes += 1
         if where == "inside":

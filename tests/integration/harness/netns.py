@@ -67,7 +67,7 @@ def available():
     """An empty text when namespaces can be made, else the reason why not."""
     if os.geteuid() != 0:
         return "needs root"
-    name = "cachee-probe-%d" % os.getpid()
+    name = "cachee-test-probe-%d" % os.getpid()
     try:
         add(name)
     except (RuntimeError, OSError) as error:
