@@ -375,7 +375,7 @@ void TcpCore::process_fin(Hot& hot) noexcept {
             hot.state = State::kClosing;
             break;
         case State::kFinWait2:
-            send_ack(hot, hot.snd_nxt);
+            send_ack(hot, hot.snd_max);
             finish_into_time_wait(hot);
             break;
         default:

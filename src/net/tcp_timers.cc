@@ -116,7 +116,7 @@ bool TcpCore::check_keepalive(Hot& hot) noexcept {
         return false;
     }
     ++cold.keepalives;
-    if (send_ack(hot, hot.snd_nxt - 1)) {
+    if (send_ack(hot, hot.snd_max - 1)) {
         count(Counter::tcp_probes);
     } else {
         count(Counter::drop_no_buffer);
