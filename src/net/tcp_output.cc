@@ -154,8 +154,8 @@ void TcpCore::note_ack_sent(Hot& hot) noexcept {
     hot.flags &= ~kAckDelayed;
 }
 
-// `seq` is snd_max, not snd_nxt: after a timeout snd_nxt has gone back, and an ACK with an old sequence
-// number would be dropped as a duplicate.
+// `seq` is snd_max, not snd_nxt: after a timeout snd_nxt has gone back, and an ACK with an old
+// sequence number would be dropped as a duplicate.
 bool TcpCore::send_ack(Hot& hot, uint32_t seq) noexcept {
     TxFrame* frame = interface_.tx_frame();
     if (frame == nullptr) return false;

@@ -92,8 +92,8 @@ class TcpImpaired : public ::testing::TestWithParam<Case> {
         EXPECT_TRUE(done);
         EXPECT_TRUE(world.client->session(c).closed && world.server->session(s).closed)
             << "stalled: received " << world.server->session(s).received.size() << " of "
-                          << up.size() << " and " << world.client->session(c).received.size()
-                          << " of " << down.size();
+            << up.size() << " and " << world.client->session(c).received.size() << " of "
+            << down.size();
         EXPECT_TRUE(world.server->session(s).received == up);
         EXPECT_TRUE(world.client->session(c).received == down);
         EXPECT_TRUE(world.server->session(s).eof);
