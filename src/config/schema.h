@@ -69,7 +69,7 @@ struct Dpdk {
     uint16_t tx_descriptors = 1024;
     uint32_t mtu = 1500;
     bool hugepages = true;                   // false: --no-huge
-    std::string prefix_bits = "24";          // length of the subnet prefix of listen.address, 0..32
+    uint32_t prefix_bits = 24;               // length of the subnet prefix of listen.address, 0..32
     std::string gateway;                     // IPv4, empty: none
 };
 

@@ -54,13 +54,14 @@ struct KeySpec {
     enum class Begin : uint8_t { kUnknown, kIndex, kKeyword };
     enum class Find : uint8_t { kUnknown, kRange, kKeynum };
 
-    std::string_view flags;    // "RO access"
+    std::string_view flags;  // "RO access"
     std::string_view notes;
     Begin begin = Begin::kUnknown;
     int16_t index = 0;         // kIndex: of the argument; kKeyword: where the search starts
     std::string_view keyword;  // kKeyword, upper case
     Find find = Find::kUnknown;
-    int16_t values[3] = {};    // kRange: lastkey, keystep, limit; kKeynum: keynumidx, firstkey, keystep
+    int16_t values[3] =
+        {};  // kRange: lastkey, keystep, limit; kKeynum: keynumidx, firstkey, keystep
 };
 
 struct CommandData {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way each command goes, written by hand, with the reason of each group. Private to command_table.cc,
-// which checks at compile time that every command of the table has exactly one route and that no name here
-// is unknown. A container ("client") gives its route to those of its subcommands that are not named.
-// Background: docs/decisions/0001-one-tracked-connection.md.
+// The way each command goes, written by hand, with the reason of each group. Private to
+// command_table.cc, which checks at compile time that every command of the table has exactly one
+// route and that no name here is unknown. A container ("client") gives its route to those of its
+// subcommands that are not named. Background: docs/decisions/0001-one-tracked-connection.md.
 #pragma once
 
 #include <string_view>
@@ -20,17 +20,21 @@ inline constexpr RouteGroup kRouteGroups[] = {
     // --- kRead: strings by key, what L1 holds ---
     {Route::kRead, "get mget"},
 
-    // --- kLocal: about the session or the appliance itself; L2 would answer about our connections ---
+    // --- kLocal: about the session or the appliance itself; L2 would answer about our connections
+    // ---
     {Route::kLocal, "hello auth ping echo quit reset"},
-    {Route::kLocal, "client|id client|getname client|setname client|setinfo client|list client|info"},
+    {Route::kLocal,
+     "client|id client|getname client|setname client|setinfo client|list client|info"},
     // Accepted and without effect: L1 does not evict clients, and hits never touch L2's LRU anyway.
     {Route::kLocal, "client client|no-evict client|no-touch client|capa client|help"},
     // The commands that cachee knows, not those of L2: clients use them for key positions only.
     {Route::kLocal, "command"},
     {Route::kLocal, "info config config|get config|help"},
 
-    // --- kTracked: writes whose declared keys are all they touch, and whose reply is a status, integer, bulk
-    // string, null or error in RESP2 and RESP3 alike. Reads are not here: this connection carries the
+    // --- kTracked: writes whose declared keys are all they touch, and whose reply is a status,
+    // integer, bulk
+    // string, null or error in RESP2 and RESP3 alike. Reads are not here: this connection carries
+    // the
     // misses, and a read needs none of its order. ---
     {Route::kTracked, "set setex psetex setnx getset getdel getex append setrange mset msetnx"},
     {Route::kTracked, "incr incrby incrbyfloat decr decrby setbit bitop"},
@@ -41,10 +45,12 @@ inline constexpr RouteGroup kRouteGroups[] = {
     {Route::kTracked, "zrem zremrangebylex zremrangebyrank zremrangebyscore zrangestore"},
     {Route::kTracked, "zdiffstore zinterstore zunionstore geoadd geosearchstore"},
     {Route::kTracked, "xadd xdel xtrim xack xsetid pfadd pfmerge"},
-    {Route::kTracked, "xgroup xgroup|create xgroup|createconsumer xgroup|delconsumer xgroup|destroy"},
+    {Route::kTracked,
+     "xgroup xgroup|create xgroup|createconsumer xgroup|delconsumer xgroup|destroy"},
     {Route::kTracked, "xgroup|setid xgroup|help"},
 
-    // --- kPass: writes with declared keys whose reply differs between RESP2 and RESP3 (doubles, sets, maps,
+    // --- kPass: writes with declared keys whose reply differs between RESP2 and RESP3 (doubles,
+    // sets, maps,
     // null arrays) or is an array ---
     {Route::kPass, "zadd zincrby zpopmin zpopmax zmpop spop lpop rpop lmpop bitfield"},
     {Route::kPass, "xreadgroup xclaim xautoclaim"},
@@ -58,9 +64,11 @@ inline constexpr RouteGroup kRouteGroups[] = {
     {Route::kPass, "exists ttl pttl expiretime pexpiretime type touch dump object memory|usage"},
     {Route::kPass, "hget hgetall hmget hkeys hvals hlen hexists hstrlen hrandfield hscan"},
     {Route::kPass, "lindex llen lpos lrange"},
-    {Route::kPass, "scard sdiff sinter sintercard sismember smembers smismember srandmember sscan sunion"},
+    {Route::kPass,
+     "scard sdiff sinter sintercard sismember smembers smismember srandmember sscan sunion"},
     {Route::kPass, "zcard zcount zdiff zinter zintercard zlexcount zmscore zrandmember zrange"},
-    {Route::kPass, "zrangebylex zrangebyscore zrank zrevrange zrevrangebylex zrevrangebyscore zrevrank"},
+    {Route::kPass,
+     "zrangebylex zrangebyscore zrank zrevrange zrevrangebylex zrevrangebyscore zrevrank"},
     {Route::kPass, "zscan zscore zunion"},
     {Route::kPass, "geodist geohash geopos georadius_ro georadiusbymember_ro geosearch"},
     {Route::kPass, "xinfo xlen xpending xrange xread xrevrange"},  // XREAD BLOCK: needs_pinning()
@@ -81,13 +89,15 @@ inline constexpr RouteGroup kRouteGroups[] = {
     {Route::kPass, "client|pause client|unpause"},
     {Route::kPass, "cluster|countkeysinslot cluster|count-failure-reports cluster|getkeysinslot"},
     {Route::kPass, "cluster|help cluster|info cluster|keyslot cluster|links cluster|myid"},
-    {Route::kPass, "cluster|myshardid cluster|nodes cluster|replicas cluster|shards cluster|slaves"},
+    {Route::kPass,
+     "cluster|myshardid cluster|nodes cluster|replicas cluster|shards cluster|slaves"},
     {Route::kPass, "cluster|slot-stats cluster|slots"},
 
     // --- kFenced: may write keys that it does not declare ---
     {Route::kFenced, "eval evalsha fcall"},
     {Route::kFenced, "flushall flushdb"},
-    // SWAPDB is announced by no push at all: whoever forwards it must also bump the generation of L1.
+    // SWAPDB is announced by no push at all: whoever forwards it must also bump the generation of
+    // L1.
     {Route::kFenced, "swapdb"},
     // The target may be in another database, which COMMAND's key positions do not say.
     {Route::kFenced, "copy move migrate"},
@@ -99,7 +109,8 @@ inline constexpr RouteGroup kRouteGroups[] = {
     {Route::kPinned, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe"},
     // Wait as long as they like; on a shared connection everybody would wait with them.
     {Route::kPinned, "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop"},
-    // Known flaw: they wait for the writes of the pinned connection, not for earlier ones on shared lanes.
+    // Known flaw: they wait for the writes of the pinned connection, not for earlier ones on shared
+    // lanes.
     {Route::kPinned, "wait waitaof"},
     {Route::kPinned, "monitor readonly readwrite asking script|debug"},
     {Route::kPinned, "client|tracking client|trackinginfo client|getredir client|caching"},
@@ -114,10 +125,12 @@ inline constexpr RouteGroup kRouteGroups[] = {
     {Route::kForbidden, "module module|load module|loadex module|unload"},
     // Everything of CLUSTER that changes it, and what this table does not know of it.
     {Route::kForbidden, "cluster cluster|addslots cluster|addslotsrange cluster|bumpepoch"},
-    {Route::kForbidden, "cluster|delslots cluster|delslotsrange cluster|failover cluster|flushslots"},
+    {Route::kForbidden,
+     "cluster|delslots cluster|delslotsrange cluster|failover cluster|flushslots"},
     {Route::kForbidden, "cluster|forget cluster|meet cluster|replicate cluster|reset"},
     {Route::kForbidden, "cluster|saveconfig cluster|set-config-epoch cluster|setslot"},
-    // Their ids and addresses name sessions of cachee; in L2 the same numbers are our own connections.
+    // Their ids and addresses name sessions of cachee; in L2 the same numbers are our own
+    // connections.
     {Route::kForbidden, "client|kill client|unblock"},
     // A browser talking HTTP: Redis closes the connection, which here would be a shared one.
     {Route::kForbidden, "post host:"},

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command table: rows of command_data.inc and routes of command_routes.h, joined and hashed at compile
-// time. Lookups: hot path, no allocation. Not here: replies made from the table (command_reply.cc).
+// The command table: rows of command_data.inc and routes of command_routes.h, joined and hashed at
+// compile time. Lookups: hot path, no allocation. Not here: replies made from the table
+// (command_reply.cc).
 //
 //   kSlots: open addressing over the folded name, at most half full, a probe stops at an empty slot
 //   [ 0 | 17 | 0 | 203 | ... ]   17 means kInfos[16]; 0 is empty
@@ -39,8 +40,8 @@ bool equal_folded(std::string_view name, std::string_view lower) noexcept {
     return true;
 }
 
-// FNV-1a with bit 5 set in every byte: folds case for letters, and mixes up a few other bytes, which the
-// comparison tells apart.
+// FNV-1a with bit 5 set in every byte: folds case for letters, and mixes up a few other bytes,
+// which the comparison tells apart.
 constexpr uint32_t kHashStart = 2166136261U;
 constexpr uint32_t hash_more(uint32_t hash, std::string_view text) noexcept {
     for (const char c : text) {
@@ -110,7 +111,7 @@ constexpr Table make_table() {
         CommandInfo& info = table.infos[i];
         if (i < kCommandCount) {
             const CommandData& data = kCommands[i];
-            info = {data.name,     data.arity,    data.flags,   data.first_key,
+            info = {data.name,     data.arity,    data.flags,    data.first_key,
                     data.last_key, data.key_step, Route::kFenced};
         } else {
             info.name = kExtraNames[i - kCommandCount];
@@ -229,9 +230,10 @@ Found apply_spec(const KeySpec& spec, std::span<const std::string_view> argument
                         arguments.size(), indexes);
 }
 
-// SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] ... [STORE destination]: the last STORE
-// counts, and the operands of the other options are skipped.
-bool append_sort_store(std::span<const std::string_view> arguments, std::vector<uint32_t>& indexes) {
+// SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] ... [STORE destination]: the last
+// STORE counts, and the operands of the other options are skipped.
+bool append_sort_store(std::span<const std::string_view> arguments,
+                       std::vector<uint32_t>& indexes) {
     uint32_t store = 0;
     for (size_t i = 2; i < arguments.size(); ++i) {
         if (equal_folded(arguments[i], "limit")) {
@@ -325,8 +327,8 @@ bool needs_pinning(const CommandInfo& command,
     if ((command.flags & kCmdBlocking) == 0) {
         return false;
     }
-    // XREAD, XREADGROUP. Whatever follows STREAMS is a key or an id, even when it reads BLOCK; and the group
-    // and consumer of "GROUP group consumer" may be called so too.
+    // XREAD, XREADGROUP. Whatever follows STREAMS is a key or an id, even when it reads BLOCK; and
+    // the group and consumer of "GROUP group consumer" may be called so too.
     for (size_t i = 1; i < arguments.size(); ++i) {
         if (equal_folded(arguments[i], "group")) {
             i += 2;

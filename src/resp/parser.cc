@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parser of requests. A complete command that is all in the buffer takes one pass (collect). One that
-// arrives in pieces is scanned without keeping views, because the list is shared by all sessions and the
-// buffer may move; when its last byte is there, one collect pass from its start makes the views. So
-// each byte of a count line is looked at twice at most, and the bytes of bulk strings never.
-// Not here: what commands mean (command_table.h). Hot path of the data plane; any thread.
+// Parser of requests. A complete command that is all in the buffer takes one pass (collect). One
+// that arrives in pieces is scanned without keeping views, because the list is shared by all
+// sessions and the buffer may move; when its last byte is there, one collect pass from its start
+// makes the views. So each byte of a count line is looked at twice at most, and the bytes of bulk
+// strings never. Not here: what commands mean (command_table.h). Hot path of the data plane; any
+// thread.
 #include "resp/parser.h"
 
 #include <algorithm>
@@ -56,8 +57,8 @@ ParseResult complete(ParseState& state, size_t consumed) noexcept {
     return {ParseStatus::kComplete, consumed, {}};
 }
 
-// Redis's string2ll: no sign but '-', no leading zeros, no spaces, no "-0". At most 18 digits here: more
-// is out of every limit.
+// Redis's string2ll: no sign but '-', no leading zeros, no spaces, no "-0". At most 18 digits here:
+// more is out of every limit.
 bool parse_number(const char* begin, const char* end, int64_t& value) noexcept {
     const bool negative = begin != end && *begin == '-';
     begin += negative;
@@ -87,10 +88,9 @@ Line find_line(const char* begin, const char* end, const char* search_from, uint
     if (search_from < begin) {
         search_from = begin;
     }
-    cr = search_from < limit
-             ? static_cast<const char*>(
-                   std::memchr(search_from, '\r', static_cast<size_t>(limit - search_from)))
-             : nullptr;
+    cr = search_from < limit ? static_cast<const char*>(std::memchr(
+                                   search_from, '\r', static_cast<size_t>(limit - search_from)))
+                             : nullptr;
     if (cr == nullptr) {
         return available > bytes_max ? Line::kTooLong : Line::kIncomplete;
     }
@@ -100,7 +100,8 @@ Line find_line(const char* begin, const char* end, const char* search_from, uint
 // --- arrays of bulk strings, in pieces ---
 
 ParseResult wait_for_line(std::string_view buffer, ParseState& state, const char* cr) noexcept {
-    state.searched_bytes = cr == nullptr ? buffer.size() : static_cast<uint64_t>(cr - buffer.data());
+    state.searched_bytes =
+        cr == nullptr ? buffer.size() : static_cast<uint64_t>(cr - buffer.data());
     state.needed_bytes = buffer.size() + 1;
     return {};
 }
@@ -183,7 +184,8 @@ ParseResult scan_array(std::string_view buffer, const Limits& limits, ParseState
 }
 
 // True when the whole command was there and well-formed; false says nothing: scan_array() judges.
-// `counts_checked`: scan_array() has accepted it, so that limits hold and long count lines are fine.
+// `counts_checked`: scan_array() has accepted it, so that limits hold and long count lines are
+// fine.
 bool collect_array(std::string_view buffer, const Limits& limits, ArgumentList& arguments,
                    size_t& consumed) {
     const char* at = buffer.data();
@@ -242,12 +244,18 @@ int hex_digit(char c) noexcept {
 
 char unescape(char c) noexcept {
     switch (c) {
-        case 'n': return '\n';
-        case 'r': return '\r';
-        case 't': return '\t';
-        case 'b': return '\b';
-        case 'a': return '\a';
-        default: return c;
+        case 'n':
+            return '\n';
+        case 'r':
+            return '\r';
+        case 't':
+            return '\t';
+        case 'b':
+            return '\b';
+        case 'a':
+            return '\a';
+        default:
+            return c;
     }
 }
 
@@ -300,7 +308,8 @@ bool split_argument(const char*& at, const char* end, ArgumentList& arguments) {
 
 ParseResult parse_inline(std::string_view buffer, const Limits& limits, ParseState& state,
                          ArgumentList& arguments) {
-    const uint64_t window = std::min<uint64_t>(buffer.size(), uint64_t{limits.inline_bytes_max} + 1);
+    const uint64_t window =
+        std::min<uint64_t>(buffer.size(), uint64_t{limits.inline_bytes_max} + 1);
     const uint64_t from = std::min(state.searched_bytes, window);
     const char* newline =
         static_cast<const char*>(std::memchr(buffer.data() + from, '\n', window - from));

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # What the project needs from the machine, in one place: Debian packages, hiredis 1.2 built from
 # Debian 13's source package, and Valkey from backports. Sourced by tools/quickstart, tools/test and
 # tools/bench; `tools/setup` runs it alone. Every step is a no-op when its result is there already.
@@ -147,8 +148,10 @@ configure_and_build() {
     mkdir -p "$(dirname "$dir")"
     export PKG_CONFIG_PATH="$CACHEE_PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
     if [ ! -f "$dir/build.ninja" ]; then
+        # A set-up that failed half way keeps its findings, the wrong ones too: start from nothing.
+        rm -rf "$dir/meson-private"
         /usr/bin/meson setup "$dir" "$CACHEE_ROOT" "$@" >"$log" 2>&1 ||
             { tail -n 40 "$log" >&2; die "meson setup failed (full log: $log)"; }
     fi
-    ninja -C "$dir" >"$log" 2>&1 || { grep -E 'error|FAILED|warning' -A3 "$log" | head -n 60 >&2; die "the build failed (full log: $log)"; }
+    ninja -C "$dir" >"$log" 2>&1 || { (grep -E 'error|FAILED|warning' -A3 "$log" | head -n 60 >&2) || true; die "the build failed (full log: $log)"; }
 }
