@@ -18,8 +18,8 @@ constexpr uint64_t kEveryNs = base::kNsPerS;
 
 void SwapWatch::tick(uint64_t now_ns) {
     if (in_flight_ || now_ns < next_ns_) return;
-    next_ns_ = now_ns + kEveryNs;
     in_flight_ = backend_.send(L2Lane::kShared2, kAsk, *this);
+    if (in_flight_) next_ns_ = now_ns + kEveryNs;  // else as soon as the lane is up
 }
 
 void SwapWatch::on_reply(const redisReply* reply) {
