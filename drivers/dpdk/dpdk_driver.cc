@@ -233,7 +233,9 @@ Status DpdkDriver::Impl::set_up_queues() {
         result =
             rte_eth_rx_queue_setup(port_id, queue, rx_descriptors, node, nullptr, rx_pools[queue]);
         if (result != 0) {
-            return device_error("receive queue " + std::to_string(queue) + " cannot be set up",
+            const bool af_xdp = std::string(device.driver_name) == "net_af_xdp";
+            return device_error("receive queue " + std::to_string(queue) + " cannot be set up" +
+                                    (af_xdp ? " (start as root, with dpdk.mtu at most 2000)" : ""),
                                 result);
         }
         result = rte_eth_tx_queue_setup(port_id, queue, tx_descriptors, node, &tx_conf);
