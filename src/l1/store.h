@@ -10,23 +10,26 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "base/hugepage_file.h"
 #include "base/result.h"
 #include "l1/eviction_policy.h"
 #include "stats/counters.h"
 
 namespace cachee::l1 {
 
-enum class Hugepages : uint8_t { kAuto, kRequire, kOff };
+using base::Hugepages;
 
 struct StoreOptions {
-    std::string instance = "main";       // names the file: <hugepage_dir>/cachee-<instance>-l1
+    std::string instance = "main";  // names the file: <hugepage_dir>/cachee-<instance>-l1
     std::string hugepage_dir = "/dev/hugepages";  // falls back to /dev/shm (kAuto, kOff)
     Hugepages hugepages = Hugepages::kAuto;
     uint64_t bytes = 256 << 20;          // all partitions together, indexes included
     uint32_t partitions = 1;             // one per worker
-    uint64_t item_bytes_max = 1 << 20;   // key + value
-    uint64_t hash_seed = 0;
+    uint64_t item_bytes_max = 1 << 20;   // key + value; a small store takes less: item_bytes_max()
+    uint64_t item_bytes_expected = 128;  // key + value on average: what the index is sized for
+    uint64_t hash_seed = 0;              // of base::hash_key: of every hash given to a partition
     uint32_t mode = 0640;
 };
 
@@ -34,7 +37,7 @@ enum class FindStatus : uint8_t { kHit, kMiss, kBusy };  // kBusy: a writer was 
 
 struct Lookup {
     FindStatus status = FindStatus::kMiss;
-    const uint8_t* value = nullptr;      // in L1 memory; believe what you copied only if still_valid()
+    const uint8_t* value = nullptr;  // in L1 memory; believe what you copied only if still_valid()
     uint32_t value_bytes = 0;
     uint64_t deadline_ms = 0;            // monotonic ms; 0: none
     const void* version_word = nullptr;  // for still_valid()
@@ -47,16 +50,34 @@ class Partition;
 
 class Store {
   public:
-    // Creates the file anew (what an earlier run left is dropped), maps and prefaults it.
+    // Creates the file anew (what an earlier run left is dropped), maps and prefaults it. Errors
+    // say what to change. Also an error: the file of a running process, see base::HugepageFile.
     static base::Result<std::unique_ptr<Store>> create(const StoreOptions& options);
-    virtual ~Store();  // unmaps; the file stays unless unlink() was called
 
-    virtual Partition& partition(uint32_t index) = 0;
-    virtual uint32_t partitions() const = 0;
-    virtual const std::string& path() const = 0;
+    Store(const Store&) = delete;
+    Store& operator=(const Store&) = delete;
+    ~Store();  // unmaps; the file stays unless unlink() was called
+
+    // REQUIRES: index < partitions().
+    Partition& partition(uint32_t index);
+    uint32_t partitions() const;
+    const std::string& path() const;
     // Why ordinary pages are used although hugepages were asked for (kAuto); empty otherwise.
-    virtual const std::string& fallback_reason() const = 0;
-    virtual void unlink() = 0;
+    const std::string& fallback_reason() const;
+    void unlink();
+
+    // The most key + value that put() takes: the option, or what a segment of this store holds.
+    uint64_t item_bytes_max() const;
+    uint64_t hash_seed() const;
+    // The mapping, for registering it with a NIC or queue pair.
+    uint8_t* base() const;
+    uint64_t bytes() const;
+
+  private:
+    Store() = default;
+
+    std::unique_ptr<base::HugepageFile> file_;
+    std::vector<std::unique_ptr<Partition>> partitions_;
 };
 
 }  // namespace cachee::l1

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// The per-burst calls of DpdkPort. Data plane, the owning worker's thread.
+#include "drivers/dpdk/dpdk_port.h"
+
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "base/assert.h"
+
+namespace cachee::dpdk {
+namespace {
+
+using net::Checksum;
+using net::RxFrame;
+using net::TxFrame;
+
+constexpr size_t kChunk = 64;
+constexpr uint64_t kSleepNsMax = 100'000;
+
+// A checksum that the device calls NONE is unfinished but known to be right (virtio, a veth peer).
+Checksum ip_checksum(uint64_t flags) {
+    switch (flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) {
+        case RTE_MBUF_F_RX_IP_CKSUM_GOOD:
+        case RTE_MBUF_F_RX_IP_CKSUM_NONE:
+            return Checksum::kGood;
+        case RTE_MBUF_F_RX_IP_CKSUM_BAD:
+            return Checksum::kBad;
+        default:
+            return Checksum::kUnknown;
+    }
+}
+
+Checksum tcp_checksum(uint64_t flags) {
+    switch (flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) {
+        case RTE_MBUF_F_RX_L4_CKSUM_GOOD:
+        case RTE_MBUF_F_RX_L4_CKSUM_NONE:
+            return Checksum::kGood;
+        case RTE_MBUF_F_RX_L4_CKSUM_BAD:
+            return Checksum::kBad;
+        default:
+            return Checksum::kUnknown;
+    }
+}
+
+// Offload flags and header lengths of one frame; false when it asks for none.
+bool describe(const TxFrame& frame, rte_mbuf* mbuf) {
+    mbuf->ol_flags = 0;
+    if (frame.flags == 0) return false;
+    const bool tso = (frame.flags & net::kTxTso) != 0;
+    const bool v6 = (frame.flags & net::kTxIpv6) != 0;
+    uint64_t flags = v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
+    if (!v6 && (tso || (frame.flags & net::kTxIpChecksum) != 0)) flags |= RTE_MBUF_F_TX_IP_CKSUM;
+    if (tso || (frame.flags & net::kTxTcpChecksum) != 0) flags |= RTE_MBUF_F_TX_TCP_CKSUM;
+    if (tso) {
+        flags |= RTE_MBUF_F_TX_TCP_SEG;
+        mbuf->tso_segsz = frame.tso_mss;
+    }
+    mbuf->l2_len = frame.l2_bytes & 0x7f;
+    mbuf->l3_len = frame.l3_bytes & 0x1ff;
+    mbuf->l4_len = frame.l4_bytes;
+    mbuf->ol_flags = flags;
+    return true;
+}
+
+}  // namespace
+
+size_t DpdkPort::rx_burst(RxFrame* frames, size_t max) noexcept {
+    rte_mbuf* mbufs[kChunk];
+    const auto want = static_cast<uint16_t>(std::min(max, kChunk));
+    const uint16_t received = rte_eth_rx_burst(port_id_, queue_, mbufs, want);
+    size_t count = 0;
+    for (uint16_t i = 0; i < received; ++i) {
+        rte_mbuf* mbuf = mbufs[i];
+        if (mbuf->nb_segs > 1 && !linearise_cold(mbuf)) continue;
+        frames[count++] = RxFrame{rte_pktmbuf_mtod(mbuf, const uint8_t*), mbuf->pkt_len,
+                                  ip_checksum(mbuf->ol_flags), tcp_checksum(mbuf->ol_flags), mbuf};
+    }
+    return count;
+}
+
+[[gnu::cold, gnu::noinline]] bool DpdkPort::linearise_cold(rte_mbuf* mbuf) noexcept {
+    if (rte_pktmbuf_linearize(mbuf) == 0) return true;
+    rte_pktmbuf_free(mbuf);
+    if (counters_ != nullptr) counters_->add(stats::Counter::drop_no_buffer);
+    return false;
+}
+
+void DpdkPort::rx_release(const RxFrame* frames, size_t count) noexcept {
+    while (count > 0) {
+        rte_mbuf* mbufs[kChunk];
+        const size_t n = std::min(count, kChunk);
+        for (size_t i = 0; i < n; ++i) mbufs[i] = static_cast<rte_mbuf*>(frames[i].handle);
+        rte_pktmbuf_free_bulk(mbufs, static_cast<unsigned>(n));
+        frames += n;
+        count -= n;
+    }
+}
+
+size_t DpdkPort::tx_alloc(TxFrame* frames, size_t count) noexcept {
+    size_t done = 0;
+    while (done < count) {
+        rte_mbuf* mbufs[kChunk];
+        size_t n = std::min(count - done, kChunk);
+        if (rte_pktmbuf_alloc_bulk(tx_pool_, mbufs, static_cast<unsigned>(n)) != 0) {
+            for (n = 0; n < kChunk && done + n < count; ++n) {  // the pool's last ones, singly
+                mbufs[n] = rte_pktmbuf_alloc(tx_pool_);
+                if (mbufs[n] == nullptr) break;
+            }
+            if (n == 0) return done;
+        }
+        for (size_t i = 0; i < n; ++i) {
+            frames[done + i] = TxFrame{};
+            frames[done + i].data = rte_pktmbuf_mtod(mbufs[i], uint8_t*);
+            frames[done + i].capacity = rte_pktmbuf_tailroom(mbufs[i]);
+            frames[done + i].handle = mbufs[i];
+        }
+        done += n;
+    }
+    return done;
+}
+
+size_t DpdkPort::tx_burst(TxFrame* frames, size_t count) noexcept {
+    size_t done = 0;
+    while (done < count) {
+        rte_mbuf* mbufs[kChunk];
+        const auto n = static_cast<uint16_t>(std::min(count - done, kChunk));
+        bool offloads = false;
+        for (uint16_t i = 0; i < n; ++i) {
+            const TxFrame& frame = frames[done + i];
+            CACHEE_DASSERT(frame.size <= frame.capacity);
+            auto* mbuf = static_cast<rte_mbuf*>(frame.handle);
+            mbuf->data_len = static_cast<uint16_t>(frame.size);
+            mbuf->pkt_len = frame.size;
+            offloads |= describe(frame, mbuf);
+            mbufs[i] = mbuf;
+        }
+        const uint16_t sent =
+            offloads ? send_offloaded(mbufs, n) : rte_eth_tx_burst(port_id_, queue_, mbufs, n);
+        done += sent;
+        if (sent < n) break;
+    }
+    return done;
+}
+
+uint16_t DpdkPort::send_offloaded(rte_mbuf** mbufs, uint16_t count) noexcept {
+    const uint16_t prepared = rte_eth_tx_prepare(port_id_, queue_, mbufs, count);
+    const uint16_t sent = rte_eth_tx_burst(port_id_, queue_, mbufs, prepared);
+    if (sent < prepared || prepared == count) return sent;
+    // The device will never take the frame at `prepared`; kept, it would block all behind it.
+    rte_pktmbuf_free(mbufs[prepared]);
+    if (counters_ != nullptr) counters_->add(stats::Counter::drop_no_buffer);
+    return static_cast<uint16_t>(prepared + 1);
+}
+
+void DpdkPort::tx_free(TxFrame* frames, size_t count) noexcept {
+    for (size_t i = 0; i < count; ++i) rte_pktmbuf_free(static_cast<rte_mbuf*>(frames[i].handle));
+}
+
+void DpdkPort::wait(uint64_t max_ns) noexcept {
+    const timespec pause{0, static_cast<long>(std::min(max_ns, kSleepNsMax))};
+    ::nanosleep(&pause, nullptr);
+}
+
+}  // namespace cachee::dpdk

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/hugepage_file.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/units.h"
+
+namespace cachee::base {
+
+namespace {
+
+Error system_error(const std::string& what, const std::string& path) {
+    return Error{what + " " + path + ": " + std::strerror(errno)};
+}
+
+// Drops what an earlier run left at `path`: its pages are free again before new ones are asked for.
+Status drop_leftover(const std::string& path) {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        if (errno == ENOENT || errno == ENOTDIR) return {};
+        return system_error("cannot open the file of an earlier run,", path);
+    }
+    const bool in_use = ::flock(fd, LOCK_EX | LOCK_NB) != 0;
+    ::close(fd);
+    if (in_use) {
+        return Error{path + " is in use by a running process: stop it, or choose another instance"};
+    }
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return system_error("cannot remove", path);
+    return {};
+}
+
+// Zero when `dir` is not a hugetlbfs mount.
+uint64_t hugetlbfs_page_bytes(const std::string& dir) {
+    struct statfs status {};
+    if (::statfs(dir.c_str(), &status) != 0) return 0;
+    if (status.f_type != HUGETLBFS_MAGIC) return 0;
+    return static_cast<uint64_t>(status.f_bsize);
+}
+
+std::string short_of_pages(const std::string& dir, uint64_t bytes, uint64_t page_bytes) {
+    struct statfs status {};
+    // A mount without a size limit says 0 or -1 here: then only the need is known.
+    std::string text = "not enough free hugepages in " + dir + ": " +
+                       std::to_string(bytes / page_bytes) + " of " +
+                       std::to_string(page_bytes / kKiB) + " KiB are needed";
+    if (::statfs(dir.c_str(), &status) == 0 && status.f_blocks > 0 &&
+        static_cast<int64_t>(status.f_blocks) > 0) {
+        text += ", " + std::to_string(status.f_bfree) + " are free";
+    }
+    return text + " (raise vm.nr_hugepages, or make L1 smaller)";
+}
+
+Status map_and_prefault(int fd, uint64_t bytes, const std::string& path, bool hugepages,
+                        uint8_t*& base) {
+    // fallocate, not ftruncate: every page is there now, so that none can be missing later.
+    if (::fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0) {
+        return system_error("cannot reserve " + std::to_string(bytes / kMiB) + " MiB for", path);
+    }
+    void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    if (mapped == MAP_FAILED) return system_error("cannot map", path);
+    base = static_cast<uint8_t*>(mapped);
+    if (!hugepages) ::madvise(mapped, bytes, MADV_HUGEPAGE);
+    ::madvise(mapped, bytes, MADV_DONTDUMP);
+    return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<HugepageFile>> HugepageFile::create_in(const HugepageFileOptions& options,
+                                                              bool hugepages) {
+    const std::string& dir = hugepages ? options.hugepage_dir : options.fallback_dir;
+    std::unique_ptr<HugepageFile> file(new HugepageFile);
+    file->path_ = dir + "/" + options.name;
+    file->on_hugepages_ = hugepages;
+    if (hugepages) {
+        file->page_bytes_ = hugetlbfs_page_bytes(dir);
+        if (file->page_bytes_ == 0) {
+            return Error{dir + " is not a hugetlbfs mount (mount -t hugetlbfs none " + dir + ")"};
+        }
+    }
+    const uint64_t rounding =
+        file->page_bytes_ > kHugepageBytes ? file->page_bytes_ : kHugepageBytes;
+    file->bytes_ = align_up(options.bytes, rounding);
+
+    file->fd_ = ::open(file->path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (file->fd_ < 0) return system_error("cannot create", file->path_);
+    // From here on the destructor cleans up; only the name has to be removed by hand.
+    if (::flock(file->fd_, LOCK_EX | LOCK_NB) != 0) {
+        auto failure = system_error("cannot lock", file->path_);
+        file->unlink();
+        return failure;
+    }
+    Status status = map_and_prefault(file->fd_, file->bytes_, file->path_, hugepages, file->base_);
+    if (!status) {
+        const bool short_of_memory = errno == ENOSPC || errno == ENOMEM;
+        file->unlink();
+        if (hugepages && short_of_memory) {
+            return Error{short_of_pages(dir, file->bytes_, file->page_bytes_)};
+        }
+        return status.error();
+    }
+    if (::fchmod(file->fd_, options.mode) != 0) {
+        auto failure = system_error("cannot set the mode of", file->path_);
+        file->unlink();
+        return failure;
+    }
+    return file;
+}
+
+Result<std::unique_ptr<HugepageFile>> HugepageFile::create(const HugepageFileOptions& options) {
+    CACHEE_ASSERT(options.bytes > 0);
+    CACHEE_ASSERT(!options.name.empty());
+    for (const std::string& dir : {options.hugepage_dir, options.fallback_dir}) {
+        if (dir == options.hugepage_dir && options.hugepages == Hugepages::kOff) continue;
+        Status dropped = drop_leftover(dir + "/" + options.name);
+        if (!dropped) return dropped.error();
+    }
+    if (options.hugepages == Hugepages::kOff) return create_in(options, false);
+    auto file = create_in(options, true);
+    if (file || options.hugepages == Hugepages::kRequire) return file;
+    std::string reason = file.error().message;
+    file = create_in(options, false);
+    if (file) {
+        file.value()->fallback_reason_ = std::move(reason);
+        return file;
+    }
+    return Error{reason + "; and ordinary pages: " + file.error().message};
+}
+
+HugepageFile::~HugepageFile() {
+    if (base_ != nullptr) ::munmap(base_, bytes_);
+    if (fd_ >= 0) ::close(fd_);
+}
+
+void HugepageFile::unlink() {
+    // Only our own: after a restart the name may be another process's.
+    struct stat ours {};
+    struct stat named {};
+    if (fd_ < 0 || ::fstat(fd_, &ours) != 0) return;
+    if (::stat(path_.c_str(), &named) != 0) return;
+    if (ours.st_ino == named.st_ino && ours.st_dev == named.st_dev) ::unlink(path_.c_str());
+}
+
+}  // namespace cachee::base

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// The owner's side of a partition: changes, and the upkeep between them.
+#include "l1/partition.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+#include "base/hash.h"
+
+namespace cachee::l1 {
+
+namespace {
+
+const FifoMergePolicy kDefaultPolicy;
+
+// Items per call: a few microseconds.
+constexpr uint32_t kMaintainBudget = 64;
+// While memory is low each put pays for more reclaim than it takes memory: a merge visits an item
+// twice and frees at least half of what it visits, so four visits per item put keep pace. Items are
+// seldom smaller than 64 bytes.
+constexpr uint32_t kPutBudget = 8;
+constexpr uint32_t kPutBytesPerVisit = 16;
+constexpr uint32_t kPutBudgetMax = 4096;
+
+}  // namespace
+
+Partition::Partition(uint8_t* file, PartitionHeader* header, uint64_t item_bytes_max,
+                     uint64_t hash_seed)
+    : index_(reinterpret_cast<Bucket*>(file + header->buckets_offset), header->bucket_count,
+             reinterpret_cast<Bucket*>(file + header->overflow_offset), header->overflow_count,
+             file + header->segments_offset),
+      segments_(reinterpret_cast<SegmentInfo*>(file + header->segment_table_offset),
+                file + header->segments_offset, header->segment_count, header->segment_bytes_log2),
+      reclaimer_(&index_, &segments_, hash_seed),
+      header_(header),
+      item_bytes_max_(item_bytes_max),
+      hash_seed_(hash_seed) {
+    CACHEE_ASSERT(item_bytes_max + kItemHeaderBytes <= segments_.item_bytes_max());
+    index_.reset_overflow_list();
+    reclaimer_.set_policy(&kDefaultPolicy);
+}
+
+void Partition::set_counters(stats::WorkerCounters* counters) noexcept {
+    counters_ = counters;
+    reclaimer_.set_counters(counters);
+    publish_gauges();
+}
+
+void Partition::set_policy(const EvictionPolicy* policy) noexcept {
+    reclaimer_.set_policy(policy != nullptr ? policy : &kDefaultPolicy);
+}
+
+void Partition::publish_gauges() noexcept {
+    if (counters_ == nullptr) return;
+    const uint64_t segment_bytes = segments_.segment_bytes();
+    counters_->set(stats::Counter::l1_items, segments_.items());
+    counters_->set(stats::Counter::l1_bytes_used,
+                   (segments_.count() - segments_.free_count()) * segment_bytes);
+    counters_->set(stats::Counter::l1_bytes_total, segments_.count() * segment_bytes);
+    counters_->set(stats::Counter::l1_read_retries, read_retries_.load(std::memory_order_relaxed));
+}
+
+void Partition::note_generation(uint32_t generation) noexcept {
+    const uint32_t newest = header_->generation.load(std::memory_order_relaxed);
+    if (generation_known_ && static_cast<int32_t>(generation - newest) <= 0) return;
+    generation_known_ = true;
+    header_->generation.store(generation, std::memory_order_relaxed);
+    reclaimer_.set_generation(generation);
+}
+
+void Partition::remove_item(uint64_t offset) noexcept {
+    segments_.remove_live(offset, read_header(segments_.item(offset)).bytes());
+}
+
+PutStatus Partition::put(uint64_t hash, std::string_view key, std::string_view value,
+                         uint64_t deadline_ms, uint32_t generation, uint64_t now_ms) noexcept {
+    // Another hash would lose the item at the first merge.
+    CACHEE_ASSERT(hash == base::hash_key(key, hash_seed_));
+    if (key.size() > kKeyBytesMax || value.size() > item_bytes_max_ ||
+        key.size() + value.size() > item_bytes_max_) {
+        erase(hash, key);
+        count(stats::Counter::l1_put_failures);
+        return PutStatus::kTooLarge;
+    }
+    note_generation(generation);
+    const auto bytes = static_cast<uint32_t>(kItemHeaderBytes + key.size() + value.size());
+    const uint64_t deadline40 = to_deadline40(deadline_ms);
+    const uint32_t ttl_class = segments_.class_of(deadline40, now_ms);
+    if (reclaimer_.memory_is_low()) {
+        reclaimer_.step(now_ms, std::min(kPutBudget + bytes / kPutBytesPerVisit, kPutBudgetMax));
+    }
+    uint64_t offset = 0;
+    if (!segments_.allocate(ttl_class, bytes, false, &offset) &&
+        !(reclaimer_.make_room(now_ms) && segments_.allocate(ttl_class, bytes, false, &offset))) {
+        erase(hash, key);
+        count(stats::Counter::l1_put_failures);
+        return PutStatus::kNoMemory;
+    }
+    write_item(segments_.item(offset), key, value, deadline40, generation);
+    segments_.add_live(offset, bytes, deadline40);
+
+    Index::Position at = index_.find_key(hash, key);
+    const bool known = at.bucket != nullptr;
+    if (!known) at = index_.place_for(hash);
+    const uint64_t old_slot = Index::load(at);
+    index_.replace(hash, at, make_slot(hash, 0, offset));
+    if (old_slot != 0) {
+        remove_item(offset_of(old_slot));
+        if (!known) count(stats::Counter::l1_evicted);  // the chain was at its limit
+    }
+    count(stats::Counter::l1_puts);
+    return PutStatus::kStored;
+}
+
+bool Partition::erase(uint64_t hash, std::string_view key) noexcept {
+    const Index::Position at = index_.find_key(hash, key);
+    if (at.bucket == nullptr) return false;
+    const uint64_t offset = offset_of(Index::load(at));
+    index_.unlink(hash, at);
+    remove_item(offset);
+    return true;
+}
+
+bool Partition::set_deadline(uint64_t hash, std::string_view key, uint64_t deadline_ms) noexcept {
+    const Index::Position at = index_.find_key(hash, key);
+    if (at.bucket == nullptr) return false;
+    const uint64_t offset = offset_of(Index::load(at));
+    uint8_t* item = segments_.item(offset);
+    const ItemHeader header = read_header(item);
+    const uint64_t deadline40 = to_deadline40(deadline_ms);
+    segments_.note_deadline(offset, deadline40);
+    Index::Change change(index_.first_of(hash));
+    write_deadline(item, deadline40, header.value_bytes);
+    seal_crc(item, header.bytes());
+    return true;
+}
+
+void Partition::clear() noexcept {
+    index_.clear();
+    segments_.clear();
+    reclaimer_.reset();
+    publish_gauges();
+}
+
+void Partition::maintain(uint64_t now_ms) noexcept {
+    if (reclaimer_.work_is_due(now_ms)) reclaimer_.step(now_ms, kMaintainBudget);
+    publish_gauges();
+}
+
+void Partition::touch(uint64_t hash) noexcept {
+    Bucket& bucket = index_.first_of(hash);
+    const uint64_t mask = Index::matches(bucket, tag_of(hash));
+    if (mask == 0) return;
+    const auto word = static_cast<uint32_t>(__builtin_ctzll(mask)) / 8;
+    std::atomic<uint64_t>& slot = bucket.slots[word - 1];
+    uint64_t seen = slot.load(std::memory_order_relaxed);
+    if (tag_of_slot(seen) != tag_of(hash) || frequency_of(seen) == kFrequencyMax) return;
+    // Compare and exchange: a touch must never bring back a slot that the owner just changed.
+    slot.compare_exchange_strong(seen, seen + kFrequencyOne, std::memory_order_relaxed);
+}
+
+}  // namespace cachee::l1

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "l1/segments.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "l1/item.h"
+
+namespace cachee::l1 {
+
+namespace {
+
+// Where an item of `bytes` goes when the log stands at `cursor`: small items stay within a line.
+uint32_t place(uint32_t cursor, uint32_t bytes) {
+    const auto start = static_cast<uint32_t>(base::align_up(cursor, kItemAlignment));
+    if (bytes <= base::kCacheLine && start % base::kCacheLine + bytes > base::kCacheLine) {
+        return static_cast<uint32_t>(base::align_up(start, base::kCacheLine));
+    }
+    return start;
+}
+
+}  // namespace
+
+Segments::Segments(SegmentInfo* table, uint8_t* memory, uint32_t count, uint32_t bytes_log2)
+    : table_(table), memory_(memory), count_(count), bytes_log2_(bytes_log2) {
+    // Each class holds one partly filled segment: few segments, few classes.
+    class_count_ = std::clamp(count / 8, 1U, kTtlClassesMax);
+    clear();
+}
+
+uint32_t Segments::class_of(uint64_t deadline40, uint64_t now_ms) const noexcept {
+    if (deadline40 == kNoDeadline || class_count_ == 1) return 0;
+    const uint64_t left_ms = deadline40 > now_ms ? deadline40 - now_ms : 0;
+    // Powers of two of seconds: under 1 s, 2 s, 4 s ... 9 h and above, squeezed into the classes.
+    const uint32_t scale = std::min(static_cast<uint32_t>(std::bit_width(left_ms / 1000)), 15U);
+    return 1 + scale * (class_count_ - 1) / 16;
+}
+
+bool Segments::open(uint32_t ttl_class, bool reclaiming) noexcept {
+    if (free_count_ <= (reclaiming ? 0 : kSegmentsReserved)) return false;
+    const uint32_t segment = free_head_ - 1;
+    SegmentInfo& info = table_[segment];
+    CACHEE_ASSERT(info.state == SegmentState::kFree);
+    free_head_ = info.next_free;
+    --free_count_;
+    info = SegmentInfo{};
+    info.state = SegmentState::kActive;
+    info.ttl_class = ttl_class;
+    active_[ttl_class] = segment;
+    return true;
+}
+
+bool Segments::allocate(uint32_t ttl_class, uint32_t bytes, bool reclaiming,
+                        uint64_t* offset) noexcept {
+    CACHEE_DASSERT(bytes <= segment_bytes());
+    uint32_t segment = active_[ttl_class];
+    uint32_t start = 0;
+    if (segment != kNoSegment) {
+        SegmentInfo& info = table_[segment];
+        if (info.live_items == 0) {
+            info.used_bytes = 0;
+            info.deadline_ms = 0;
+        }
+        start = place(info.used_bytes, bytes);
+    }
+    if (segment == kNoSegment || start + bytes > segment_bytes()) {
+        // The full one is sealed only once there is another: nothing changes when there is none.
+        if (free_count_ <= (reclaiming ? 0 : kSegmentsReserved)) return false;
+        seal_class(ttl_class);
+        if (!open(ttl_class, reclaiming)) return false;
+        segment = active_[ttl_class];
+        start = 0;
+    }
+    SegmentInfo& info = table_[segment];
+    const auto even = static_cast<uint32_t>(base::align_up(info.used_bytes, kItemAlignment));
+    if (start > even) std::memset(memory(segment) + even, 0, sizeof(uint16_t));
+    info.used_bytes = start + bytes;
+    *offset = (uint64_t{segment} << bytes_log2_) + start;
+    return true;
+}
+
+void Segments::raise_deadline(SegmentInfo& info, uint64_t deadline40) noexcept {
+    const uint64_t deadline_ms = deadline40 == kNoDeadline ? kSegmentNever : deadline40;
+    info.deadline_ms = std::max(info.deadline_ms, deadline_ms);
+    next_due_ms_ = std::min(next_due_ms_, info.deadline_ms);
+}
+
+void Segments::add_live(uint64_t offset, uint32_t bytes, uint64_t deadline40) noexcept {
+    SegmentInfo& info = table_[segment_of(offset)];
+    ++items_;
+    ++info.live_items;
+    info.live_bytes += bytes;
+    raise_deadline(info, deadline40);
+}
+
+void Segments::note_deadline(uint64_t offset, uint64_t deadline40) noexcept {
+    raise_deadline(table_[segment_of(offset)], deadline40);
+}
+
+void Segments::remove_live(uint64_t offset, uint32_t bytes) noexcept {
+    const uint32_t segment = segment_of(offset);
+    SegmentInfo& info = table_[segment];
+    CACHEE_DASSERT(info.live_items > 0);
+    CACHEE_DASSERT(info.live_bytes >= bytes);
+    --items_;
+    --info.live_items;
+    info.live_bytes -= bytes;
+    if (info.live_items == 0 && info.state == SegmentState::kSealed) release(segment);
+}
+
+void Segments::release(uint32_t segment) noexcept {
+    SegmentInfo& info = table_[segment];
+    info = SegmentInfo{};
+    info.state = SegmentState::kFree;
+    info.next_free = free_head_;
+    free_head_ = segment + 1;
+    ++free_count_;
+}
+
+void Segments::seal_class(uint32_t ttl_class) noexcept {
+    const uint32_t segment = active_[ttl_class];
+    if (segment == kNoSegment) return;
+    active_[ttl_class] = kNoSegment;
+    SegmentInfo& info = table_[segment];
+    info.state = SegmentState::kSealed;
+    info.sealed_order = ++seal_order_;
+    if (info.live_items == 0) release(segment);
+}
+
+void Segments::begin_reclaim(uint32_t segment) noexcept {
+    CACHEE_ASSERT(table_[segment].state == SegmentState::kSealed);
+    table_[segment].state = SegmentState::kReclaiming;
+}
+
+void Segments::end_reclaim(uint32_t segment) noexcept {
+    CACHEE_ASSERT(table_[segment].state == SegmentState::kReclaiming);
+    CACHEE_ASSERT(table_[segment].live_items == 0);
+    release(segment);
+}
+
+void Segments::clear() noexcept {
+    for (uint32_t& segment : active_) segment = kNoSegment;
+    free_head_ = 0;
+    free_count_ = 0;
+    items_ = 0;
+    next_due_ms_ = UINT64_MAX;
+    for (uint32_t segment = count_; segment > 0; --segment) release(segment - 1);
+}
+
+uint32_t Segments::next_item(uint32_t segment, uint32_t cursor) const noexcept {
+    const uint32_t used = table_[segment].used_bytes;
+    auto start = static_cast<uint32_t>(base::align_up(cursor, kItemAlignment));
+    if (start >= used) return used;
+    if (racy_load<uint16_t>(memory(segment) + start) == 0) {
+        start = static_cast<uint32_t>(base::align_up(start, base::kCacheLine));
+    }
+    return start;
+}
+
+}  // namespace cachee::l1

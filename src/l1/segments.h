@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// The segments of one partition: a log per TTL class, its free list, and the account of what is
+// live in each segment. Mechanism of allocation only: which segment goes when memory is short is
+// reclaim.h. Owner thread only.
+//
+//   free -> active (one per class, filled front to back) -> sealed -> [reclaiming ->] free
+#pragma once
+
+#include <cstdint>
+
+#include "base/assert.h"
+#include "base/units.h"
+#include "l1/layout.h"
+
+namespace cachee::l1 {
+
+inline constexpr uint32_t kNoSegment = UINT32_MAX;
+inline constexpr uint32_t kTtlClassesMax = 16;
+// Kept back so that a merge always has somewhere to write.
+inline constexpr uint32_t kSegmentsReserved = 1;
+
+class Segments {
+  public:
+    Segments() = default;
+    Segments(SegmentInfo* table, uint8_t* memory, uint32_t count, uint32_t bytes_log2);
+
+    uint32_t count() const { return count_; }
+    uint32_t segment_bytes() const { return 1U << bytes_log2_; }
+    uint32_t free_count() const { return free_count_; }
+    uint32_t item_bytes_max() const { return segment_bytes(); }  // header included
+    uint8_t* item(uint64_t offset) const { return memory_ + offset; }
+    uint8_t* memory(uint32_t segment) const { return memory_ + (uint64_t{segment} << bytes_log2_); }
+    const SegmentInfo& info(uint32_t segment) const { return table_[segment]; }
+    uint64_t items() const { return items_; }
+
+    // 0: never expires. Items of one class end at about the same time.
+    uint32_t class_of(uint64_t deadline40, uint64_t now_ms) const noexcept;
+
+    // Room for an item of `bytes` in the log of the class, or false: no segment left. The reserved
+    // segment is given to the reclaimer only. REQUIRES: bytes <= segment_bytes().
+    bool allocate(uint32_t ttl_class, uint32_t bytes, bool reclaiming, uint64_t* offset) noexcept;
+    // The item at `offset` is linked from the index / no longer linked from it. A segment where
+    // nothing is live any more becomes free at once, unless the reclaimer holds it.
+    void add_live(uint64_t offset, uint32_t bytes, uint64_t deadline40) noexcept;
+    void remove_live(uint64_t offset, uint32_t bytes) noexcept;
+    // An item already live got another deadline.
+    void note_deadline(uint64_t offset, uint64_t deadline40) noexcept;
+
+    void seal_class(uint32_t ttl_class) noexcept;
+    uint32_t class_count() const { return class_count_; }
+    uint32_t active(uint32_t ttl_class) const { return active_[ttl_class]; }
+    void begin_reclaim(uint32_t segment) noexcept;
+    // REQUIRES: begin_reclaim() was called and nothing in it is live.
+    void end_reclaim(uint32_t segment) noexcept;
+    void clear() noexcept;
+
+    // No segment is wholly expired before this time; a lower bound that the reclaimer tightens.
+    uint64_t next_due_ms() const { return next_due_ms_; }
+    void set_next_due_ms(uint64_t due_ms) { next_due_ms_ = due_ms; }
+
+    // Offset in the segment of the first item at or after `cursor`, or used_bytes at the end.
+    uint32_t next_item(uint32_t segment, uint32_t cursor) const noexcept;
+
+  private:
+    uint32_t segment_of(uint64_t offset) const {
+        const auto segment = static_cast<uint32_t>(offset >> bytes_log2_);
+        CACHEE_DASSERT(segment < count_);
+        return segment;
+    }
+    bool open(uint32_t ttl_class, bool reclaiming) noexcept;
+    void release(uint32_t segment) noexcept;
+    void raise_deadline(SegmentInfo& info, uint64_t deadline40) noexcept;
+
+    SegmentInfo* table_ = nullptr;
+    uint8_t* memory_ = nullptr;
+    uint32_t count_ = 0;
+    uint32_t bytes_log2_ = 0;
+    uint32_t class_count_ = 1;
+    uint32_t free_head_ = 0;  // number plus one
+    uint32_t free_count_ = 0;
+    uint32_t active_[kTtlClassesMax] = {};
+    uint64_t seal_order_ = 0;
+    uint64_t items_ = 0;
+    uint64_t next_due_ms_ = UINT64_MAX;
+};
+
+}  // namespace cachee::l1
