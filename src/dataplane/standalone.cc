@@ -133,15 +133,11 @@ void Standalone::execute(std::span<const std::string_view> args, resp::Protocol 
         wall_offset_known_ = true;
     }
     const Command* command = find_command(args[0]);
-    Call call{partition_,
-              options_,
-              args,
-              command == nullptr ? args[0] : command->name,
-              now_ms,
-              static_cast<int64_t>(now_ms) + wall_offset_ms_,
-              out,
-              scratch_,
-              resp::Writer(out, protocol)};
+    Call call{partition_, options_,
+              args,       command == nullptr ? args[0] : command->name,
+              now_ms,     static_cast<int64_t>(now_ms) + wall_offset_ms_,
+              out,        scratch_,
+              reads_,     resp::Writer(out, protocol)};
     if (command == nullptr) {
         unknown_command(call);
     } else if (!arity_fits(*command, args.size())) {
@@ -159,7 +155,7 @@ int64_t Standalone::count_key(std::string_view name, std::string_view key,
     }
     if (equals_ignoring_case(name, "del") || equals_ignoring_case(name, "unlink")) {
         partition_.erase(hash, key);
-    } else if (equals_ignoring_case(name, "touch")) {
+    } else if (equals_ignoring_case(name, "touch") && ++reads_ % kTouchSample == 0) {
         partition_.touch(hash);
     }
     return 1;
@@ -208,7 +204,7 @@ Entry Call::find(std::string_view key) const noexcept {
 
 Entry Call::read(std::string_view key) const noexcept {
     const Entry entry = find(key);
-    if (entry.found) {
+    if (entry.found && ++reads % kTouchSample == 0) {
         partition.touch(entry.hash);
     }
     return entry;
@@ -219,9 +215,13 @@ bool Call::value_fits(std::string_view key, uint64_t value_bytes) {
         reply.error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
         return false;
     }
-    if (key.size() + value_bytes > options.item_bytes_max) {
-        reply.error("ERR string exceeds the largest item that this cache takes (" +
-                    std::to_string(options.item_bytes_max) + " bytes)");
+    if (key.size() > l1::kKeyBytesMax) {
+        reply.error("ERR key exceeds the longest that this cache takes (" +
+                    std::to_string(l1::kKeyBytesMax) + " bytes)");
+        return false;
+    }
+    if (key.size() + value_bytes > partition.item_bytes_max()) {
+        error_too_large();
         return false;
     }
     return true;
@@ -231,16 +231,11 @@ bool Call::put(uint64_t hash, std::string_view key, std::string_view value, uint
     if (!value_fits(key, value.size())) {
         return false;
     }
-    if (options.ttl_max_ms != 0) {
-        const uint64_t latest = now_ms + options.ttl_max_ms;
-        deadline_ms = deadline_ms == 0 ? latest : std::min(deadline_ms, latest);
-    }
-    switch (partition.put(hash, key, value, deadline_ms, options.generation, now_ms)) {
+    switch (partition.put(hash, key, value, capped(deadline_ms), options.generation, now_ms)) {
         case l1::PutStatus::kStored:
             return true;
         case l1::PutStatus::kTooLarge:
-            reply.error("ERR string exceeds the largest item that this cache takes (" +
-                        std::to_string(options.item_bytes_max) + " bytes)");
+            error_too_large();
             return false;
         case l1::PutStatus::kNoMemory:
             break;
@@ -249,17 +244,14 @@ bool Call::put(uint64_t hash, std::string_view key, std::string_view value, uint
     return false;
 }
 
-bool Call::change_deadline(std::string_view key, const Entry& entry, uint64_t deadline_ms) {
-    if (options.ttl_max_ms != 0) {
-        const uint64_t latest = now_ms + options.ttl_max_ms;
-        deadline_ms = deadline_ms == 0 ? latest : std::min(deadline_ms, latest);
-    }
-    if (partition.set_deadline(entry.hash, key, deadline_ms)) {
-        return true;
-    }
-    // The item has to move and found no room where it belongs: write it anew.
-    scratch.assign(entry.value);
-    return put(entry.hash, key, scratch, deadline_ms);
+void Call::change_deadline(std::string_view key, const Entry& entry, uint64_t deadline_ms) {
+    // In place: it cannot fail for a key that find() saw.
+    partition.set_deadline(entry.hash, key, capped(deadline_ms));
+}
+
+void Call::error_too_large() {
+    reply.error("ERR string exceeds the largest item that this cache takes (" +
+                std::to_string(partition.item_bytes_max()) + " bytes)");
 }
 
 void Call::error_with_text(std::string_view text) {

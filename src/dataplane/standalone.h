@@ -5,10 +5,11 @@
 // the owner with spread_of(), calls the owner's Standalone and joins the parts. Data plane, owner
 // thread of the partition.
 //
-// Not Valkey, and it shows: the cache evicts, so a key may be gone before its time; with ttl_max_ms
-// every key has a time-to-live and TTL tells it; MSET is one put per pair (not atomic against other
-// workers, and the pairs before one that L1 could not take stay); FLUSHALL ASYNC and SYNC are the
-// same.
+// Not Valkey, and it shows: the cache evicts, so a key may be gone before its time; a write that
+// found no memory (-OOM) leaves the key absent; with ttl_max_ms every key has a time-to-live and
+// TTL tells it; nothing lives longer than L1's clock reaches (34 years after boot); MSET is one put
+// per pair (not atomic against other workers, and the pairs before one that L1 could not take
+// stay); FLUSHALL ASYNC is SYNC; keys are at most 65,534 bytes.
 #pragma once
 
 #include <cstdint>
@@ -47,7 +48,6 @@ struct StandaloneOptions {
     uint64_t hash_seed = 0;               // of the instance (ControlHeader::hash_seed)
     uint32_t generation = 1;              // constant: without L2 nothing becomes untrusted
     uint64_t ttl_max_ms = 0;              // config l1.ttl_max_ms; 0: none
-    uint64_t item_bytes_max = 1 << 20;    // config l1.item_bytes_max: key + value
     uint64_t bulk_bytes_max = 512 << 20;  // config limits.bulk_bytes_max
 };
 
@@ -77,6 +77,7 @@ class Standalone {
     // what PEXPIREAT was given.
     int64_t wall_offset_ms_ = 0;
     bool wall_offset_known_ = false;
+    uint32_t reads_ = 0;   // hits, to tell the eviction policy of a sample of them
     std::string scratch_;  // the new value of a read-modify-write command
 };
 

@@ -17,6 +17,8 @@
 
 namespace cachee::dataplane {
 
+inline constexpr uint32_t kTouchSample = 8;
+
 inline constexpr std::string_view kErrorSyntax = "ERR syntax error";
 inline constexpr std::string_view kErrorNotAnInteger =
     "ERR value is not an integer or out of range";
@@ -45,24 +47,36 @@ class Call {
     int64_t wall_ms;        // Unix time
     std::string& out;
     std::string& scratch;
+    uint32_t& reads;
     resp::Writer reply;
 
     // --- lookups ---
 
     Entry find(std::string_view key) const noexcept;
-    // As find(), and counts as a use of the key for the eviction policy.
+    // As find(), and one hit in kTouchSample counts for the eviction policy: counting writes to L1.
     Entry read(std::string_view key) const noexcept;
 
     // --- writes: on failure they have replied with the error and return false ---
 
     // False when a value of that size can never be stored under the key; before it is built.
     bool value_fits(std::string_view key, uint64_t value_bytes);
-    // `value` must not be in L1 memory. deadline_ms 0: none. The old value stays on failure.
+    // `value` must not be in L1 memory. deadline_ms 0: none. Without memory the key is gone
+    // afterwards; a value that is too large leaves it as it was.
     bool put(uint64_t hash, std::string_view key, std::string_view value, uint64_t deadline_ms);
-    bool change_deadline(std::string_view key, const Entry& entry, uint64_t deadline_ms);
+
+    // In place. REQUIRES: entry.found. 0: none.
+    void change_deadline(std::string_view key, const Entry& entry, uint64_t deadline_ms);
 
     // --- times ---
 
+    // As the cap in the configuration allows. 0: none.
+    uint64_t capped(uint64_t deadline_ms) const noexcept {
+        if (options.ttl_max_ms == 0) {
+            return deadline_ms;
+        }
+        const uint64_t latest = now_ms + options.ttl_max_ms;
+        return deadline_ms == 0 || deadline_ms > latest ? latest : deadline_ms;
+    }
     // Milliseconds of Unix time to a deadline. REQUIRES: when_ms > wall_ms.
     uint64_t deadline_of(int64_t when_ms) const noexcept {
         return now_ms + (static_cast<uint64_t>(when_ms) - static_cast<uint64_t>(wall_ms));
@@ -86,6 +100,7 @@ class Call {
     void error_with_text(std::string_view text);
     void error_arity();
     void error_expire_time();
+    void error_too_large();
     // The argument as an integer, or nothing after the error reply.
     std::optional<int64_t> integer_argument(size_t index);
 };

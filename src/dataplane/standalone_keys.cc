@@ -86,10 +86,10 @@ void expire_generic(Call& call, int64_t base_ms, bool seconds) {
     }
     if (when <= call.wall_ms) {
         call.partition.erase(entry.hash, key);
-        call.reply.integer(1);
-    } else if (call.change_deadline(key, entry, call.deadline_of(when))) {
-        call.reply.integer(1);
+    } else {
+        call.change_deadline(key, entry, call.deadline_of(when));
     }
+    call.reply.integer(1);
 }
 
 void ttl_generic(Call& call, bool milliseconds, bool absolute) {
@@ -152,9 +152,10 @@ void persist(Call& call) {
     const Entry entry = call.find(call.args[1]);
     if (!entry.found || entry.deadline_ms == 0) {
         call.reply.integer(0);
-    } else if (call.change_deadline(call.args[1], entry, 0)) {
-        call.reply.integer(1);
+        return;
     }
+    call.change_deadline(call.args[1], entry, 0);
+    call.reply.integer(1);
 }
 
 void dbsize(Call& call) { call.reply.integer(static_cast<int64_t>(call.partition.items())); }

@@ -275,15 +275,11 @@ void getex(Call& call) {
             return;
         }
     }
-    const size_t reply_start = call.out.size();
     call.reply.bulk(entry.value);
-    const size_t reply_end = call.out.size();
     if (when && *when <= call.wall_ms) {
         call.partition.erase(entry.hash, key);
     } else if (when || (options.persist && entry.deadline_ms != 0)) {
-        if (!call.change_deadline(key, entry, when ? call.deadline_of(*when) : 0)) {
-            call.out.erase(reply_start, reply_end - reply_start);  // the error only
-        }
+        call.change_deadline(key, entry, when ? call.deadline_of(*when) : 0);
     }
 }
 

@@ -54,8 +54,10 @@ class Index {
     // Bit 8 * w + 7 is set when 64-bit word w of the bucket (1..7 are the slots) has this tag.
     static uint64_t matches(const Bucket& bucket, uint16_t tag) noexcept;
     static uint64_t slot_word(const Bucket& bucket, uint64_t match_mask) noexcept {
-        const auto word = static_cast<uint32_t>(__builtin_ctzll(match_mask)) / 8;
-        return bucket.slots[word - 1].load(std::memory_order_relaxed);
+        // The bucket as eight words; the first is never matched.
+        const auto* words = reinterpret_cast<const std::atomic<uint64_t>*>(&bucket);
+        return words[static_cast<uint64_t>(__builtin_ctzll(match_mask)) / 8].load(
+            std::memory_order_relaxed);
     }
 
     // --- owner thread ---

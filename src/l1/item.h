@@ -3,7 +3,7 @@
 // owner's. Knows nothing of buckets or segments.
 #pragma once
 
-#include <emmintrin.h>
+#include <smmintrin.h>
 
 #include <cstring>
 #include <string_view>
@@ -17,39 +17,28 @@ namespace cachee::l1 {
 // --- any thread: guesses until the bucket's version was found unchanged
 // -----------------------------
 
+template <typename T>
+CACHEE_RACY bool ends_equal(const uint8_t* a, const uint8_t* b, size_t size) noexcept {
+    return ((racy_load<T>(a) ^ racy_load<T>(b)) |
+            (racy_load<T>(a + size - sizeof(T)) ^ racy_load<T>(b + size - sizeof(T)))) == 0;
+}
+
+CACHEE_RACY __m128i differ16(const uint8_t* a, const uint8_t* b) noexcept {
+    return _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a)),
+                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(b)));
+}
+
+// For the lengths that are rare in keys. Item bytes may change meanwhile (racy.h).
+bool bytes_equal_rare(const uint8_t* a, const uint8_t* b, size_t size) noexcept;
+
 // Equality of two ranges of `size` bytes, in few instructions for the lengths that keys have.
 CACHEE_RACY bool bytes_equal(const uint8_t* a, const uint8_t* b, size_t size) noexcept {
-    const auto differ16 = [](const uint8_t* x, const uint8_t* y) {
-        return _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)),
-                             _mm_loadu_si128(reinterpret_cast<const __m128i*>(y)));
-    };
-    const auto load64 = [](const uint8_t* x) {
-        uint64_t word;
-        std::memcpy(&word, x, sizeof word);
-        return word;
-    };
-    const auto load32 = [](const uint8_t* x) {
-        uint32_t word;
-        std::memcpy(&word, x, sizeof word);
-        return word;
-    };
-    if (size >= 16) {
-        __m128i differ = differ16(a + size - 16, b + size - 16);
-        for (size_t i = 0; i + 16 < size; i += 16) {
-            differ = _mm_or_si128(differ, differ16(a + i, b + i));
-        }
-        return _mm_movemask_epi8(_mm_cmpeq_epi8(differ, _mm_setzero_si128())) == 0xffff;
+    if (size - 16 <= 16) [[likely]] {
+        const __m128i differ = _mm_or_si128(differ16(a, b), differ16(a + size - 16, b + size - 16));
+        return _mm_testz_si128(differ, differ) != 0;
     }
-    if (size >= 8) {
-        return ((load64(a) ^ load64(b)) | (load64(a + size - 8) ^ load64(b + size - 8))) == 0;
-    }
-    if (size >= 4) {
-        return ((load32(a) ^ load32(b)) | (load32(a + size - 4) ^ load32(b + size - 4))) == 0;
-    }
-    for (size_t i = 0; i < size; ++i) {
-        if (a[i] != b[i]) return false;
-    }
-    return true;
+    if (size - 8 < 8) return ends_equal<uint64_t>(a, b, size);
+    return bytes_equal_rare(a, b, size);
 }
 
 CACHEE_RACY bool key_matches(const uint8_t* item, std::string_view key) noexcept {

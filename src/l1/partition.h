@@ -37,13 +37,13 @@ class Partition {
     // A hit is live at now_ms and of `generation`. Bounded: kBusy after kFindAttemptsMax looks.
     // Touches two cache lines for an item of at most 64 bytes in a chain's first bucket; writes
     // none.
-    Lookup find(uint64_t hash, std::string_view key, uint64_t now_ms,
-                uint32_t generation) const noexcept {
+    [[gnu::always_inline]] Lookup find(uint64_t hash, std::string_view key, uint64_t now_ms,
+                                       uint32_t generation) const noexcept {
         return find_with<NoProbe>(hash, key, now_ms, generation);
     }
     template <typename Probe>
-    Lookup find_with(uint64_t hash, std::string_view key, uint64_t now_ms,
-                     uint32_t generation) const noexcept;
+    [[gnu::always_inline]] Lookup find_with(uint64_t hash, std::string_view key, uint64_t now_ms,
+                                            uint32_t generation) const noexcept;
     // After the value was copied (copy_value() of racy.h): true when the copy is what find() saw.
     static bool still_valid(const Lookup& lookup) noexcept {
         fence_acquire();  // the copy before this look; pairs with fence_release in Index::Change
@@ -62,7 +62,8 @@ class Partition {
     PutStatus put(uint64_t hash, std::string_view key, std::string_view value, uint64_t deadline_ms,
                   uint32_t generation, uint64_t now_ms) noexcept;
     bool erase(uint64_t hash, std::string_view key) noexcept;
-    // In place; costs the CRC of the item. 0: never expires. False: no such key.
+    // In place; costs the CRC of the item. 0: never expires. False: no such key. REQUIRES: the caller
+    // has found it live; an expired one that is not reclaimed yet would come back.
     bool set_deadline(uint64_t hash, std::string_view key, uint64_t deadline_ms) noexcept;
     // Writes the whole index (some 10 ms per GiB of store); the O(1) flush is a new generation.
     void clear() noexcept;
@@ -88,10 +89,19 @@ class Partition {
     [[gnu::cold, gnu::noinline]] Lookup find_cold(uint64_t hash, std::string_view key,
                                                   uint64_t now_ms,
                                                   uint32_t generation) const noexcept;
-    // From an item whose key was found equal; still to be validated.
-    template <typename Probe>
-    static Lookup judge(const Bucket& first, uint32_t version, const uint8_t* item,
-                        size_t key_bytes, uint64_t now_ms, uint32_t generation) noexcept;
+    // Of an item whose key was found equal.
+    static FindStatus judge(uint64_t deadline_word, uint32_t item_generation, uint64_t now_ms,
+                            uint32_t generation) noexcept {
+        if (now_ms >= (deadline_word & kOffsetMask)) return FindStatus::kMiss;
+        return item_generation == generation ? FindStatus::kHit : FindStatus::kMiss;
+    }
+    static uint32_t value_bytes_of(uint64_t deadline_word) noexcept {
+        return static_cast<uint32_t>(deadline_word >> 40);
+    }
+    static uint64_t deadline_of(uint64_t deadline_word) noexcept {
+        const uint64_t deadline40 = deadline_word & kOffsetMask;
+        return deadline40 == kNoDeadline ? 0 : deadline40;
+    }
 
     void note_generation(uint32_t generation) noexcept;
     void remove_item(uint64_t offset) noexcept;
@@ -129,50 +139,42 @@ inline void Partition::prefetch_item(uint64_t hash) const noexcept {
 }
 
 template <typename Probe>
-[[gnu::always_inline]] inline Lookup Partition::judge(const Bucket& first, uint32_t version,
-                                                      const uint8_t* item, size_t key_bytes,
-                                                      uint64_t now_ms,
-                                                      uint32_t generation) noexcept {
-    const auto word = racy_load<uint64_t>(item + kDeadlineOffset);
-    const uint64_t deadline40 = word & kOffsetMask;
-    Lookup lookup;
-    if (now_ms >= deadline40) return lookup;
-    if (racy_load<uint32_t>(item + kGenerationOffset) != generation) return lookup;
-    lookup.status = FindStatus::kHit;
-    lookup.value = item + kItemHeaderBytes + key_bytes;
-    lookup.value_bytes = static_cast<uint32_t>(word >> kOffsetBits);
-    lookup.deadline_ms = deadline40 == kNoDeadline ? 0 : deadline40;
-    lookup.version_word = &first.version;
-    lookup.version = version;
-    Probe::touch(item, kItemHeaderBytes + key_bytes + lookup.value_bytes);
-    return lookup;
-}
-
-template <typename Probe>
-[[gnu::always_inline]] inline Lookup Partition::find_with(uint64_t hash, std::string_view key,
-                                                          uint64_t now_ms,
-                                                          uint32_t generation) const noexcept {
+inline Lookup Partition::find_with(uint64_t hash, std::string_view key, uint64_t now_ms,
+                                   uint32_t generation) const noexcept {
     const Bucket& bucket = index_.bucket_of(hash);
     Probe::touch(&bucket, sizeof bucket);
-    // Acquire: pairs with the release of the even version in Index::Change.
-    const uint32_t version = bucket.version.load(std::memory_order_acquire);
+    // Acquire: pairs with the release of the even version in Index::Change. An odd one is rounded
+    // down, and so never found again below.
+    const uint32_t version = bucket.version.load(std::memory_order_acquire) & ~1U;
     uint64_t mask = Index::matches(bucket, tag_of(hash));
-    while (mask != 0) {
-        const uint8_t* item = index_.item_at(Index::slot_word(bucket, mask));
-        if (key_matches(item, key)) [[likely]] {
-            const Lookup lookup =
-                judge<Probe>(bucket, version, item, key.size(), now_ms, generation);
-            fence_acquire();  // pairs with fence_release in Index::Change
-            if (bucket.version.load(std::memory_order_relaxed) != version || (version & 1) != 0)
-                [[unlikely]] {
-                break;
+    while (mask != 0) [[likely]] {
+            const uint8_t* item = index_.item_at(Index::slot_word(bucket, mask));
+            if (!key_matches(item, key)) [[unlikely]] {
+                Probe::touch(item, kItemHeaderBytes);
+                mask &= mask - 1;
+                continue;
             }
-            return lookup;
+            const auto word = racy_load<uint64_t>(item + kDeadlineOffset);
+            const auto item_generation = racy_load<uint32_t>(item + kGenerationOffset);
+            fence_acquire();  // pairs with fence_release in Index::Change
+            if (bucket.version.load(std::memory_order_relaxed) != version) [[unlikely]]
+                break;
+            Probe::touch(item, kItemHeaderBytes + key.size() + value_bytes_of(word));
+            return {.status = judge(word, item_generation, now_ms, generation),
+                    .value = item + kItemHeaderBytes + key.size(),
+                    .value_bytes = value_bytes_of(word),
+                    .deadline_ms = deadline_of(word),
+                    .version_word = &bucket.version,
+                    .version = version};
         }
-        Probe::touch(item, kItemHeaderBytes);
-        mask &= mask - 1;
-    }
-    return find_cold<Probe>(hash, key, now_ms, generation);
+    // Member by member, so that the caller's Lookup need not live in memory.
+    const Lookup cold = find_cold<Probe>(hash, key, now_ms, generation);
+    return {.status = cold.status,
+            .value = cold.value,
+            .value_bytes = cold.value_bytes,
+            .deadline_ms = cold.deadline_ms,
+            .version_word = cold.version_word,
+            .version = cold.version};
 }
 
 template <typename Probe>
@@ -191,9 +193,16 @@ Partition::Look Partition::look_cold(const Bucket& first, uint64_t hash, std::st
         for (; mask != 0 && !found; mask &= mask - 1) {
             const uint8_t* item = index_.item_at(Index::slot_word(*bucket, mask));
             found = key_matches(item, key);
-            if (found) {
-                *lookup = judge<Probe>(first, version, item, key.size(), now_ms, generation);
-            }
+            if (!found) continue;
+            const auto word = racy_load<uint64_t>(item + kDeadlineOffset);
+            *lookup = {.status = judge(word, racy_load<uint32_t>(item + kGenerationOffset), now_ms,
+                                       generation),
+                       .value = item + kItemHeaderBytes + key.size(),
+                       .value_bytes = value_bytes_of(word),
+                       .deadline_ms = deadline_of(word),
+                       .version_word = &first.version,
+                       .version = version};
+            Probe::touch(item, kItemHeaderBytes + key.size());
         }
         bucket = index_.next_of(*bucket);
     }

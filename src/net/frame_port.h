@@ -27,7 +27,8 @@ struct RxFrame {
 enum TxFlags : uint16_t {
     kTxIpChecksum = 1 << 0,   // IPv4 header checksum field is 0, the port fills it in
     kTxTcpChecksum = 1 << 1,  // TCP checksum field holds the pseudo-header sum, the port finishes it
-    kTxTso = 1 << 2,          // cut into segments of tso_mss bytes of payload; implies both of the above
+    kTxTso = 1 << 2,          // cut into segments of tso_mss bytes of payload; both of the above are
+                              // set too, and the pseudo-header sum is taken with a length of 0
     kTxIpv6 = 1 << 3,         // the packet is IPv6 (for the offloads)
 };
 

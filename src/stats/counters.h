@@ -74,7 +74,13 @@ namespace cachee::stats {
     X(tcp_fast_path, "segments", "TCP segments taken by header prediction") \
     X(tcp_timeouts, "connections", "TCP connections given up") \
     X(arp_in, "frames", "ARP packets received") \
-    X(icmp_echo, "packets", "ICMP echo requests answered")
+    X(icmp_echo, "packets", "ICMP echo requests answered") \
+    X(icmp_unreachable, "packets", "ICMP unreachable messages received (soft: nothing is closed)") \
+    X(tcp_challenge_acks, "segments", "challenge ACKs sent for a RST, SYN or ACK that did not fit") \
+    X(tcp_probes, "segments", "zero-window and keepalive probes sent") \
+    X(tcp_half_open, "connections", "handshakes under way (gauge)") \
+    X(tcp_time_wait, "connections", "connections in TIME_WAIT (gauge)") \
+    X(tcp_buffer_blocks, "blocks", "2 KiB send and receive blocks in use (gauge)")
 
 // X(identifier, unit, meaning): written by the control plane's thread.
 #define CACHEE_CONTROL_COUNTERS(X) \

@@ -5,6 +5,55 @@
 #include <string>
 
 #include "tools/cachee/commands.h"
+#include "tools/cachee/replay.h"
+
+namespace {
+
+void add_replay_options(CLI::App& app, cachee::cli::ReplayOptions& options) {
+    app.add_option("FILE", options.file, "trace: CSV or oracleGeneral, plain or zstd")->required();
+    app.add_option("--target", options.target, "HOST:PORT that answers, as a rule cachee")
+        ->required();
+    app.add_option("--through-l2", options.through_l2,
+                   "HOST:PORT of L2: populated first, and read directly for comparison");
+    app.add_option("--format", options.format, "of FILE; auto: by its name")
+        ->check(CLI::IsMember({"auto", "csv", "oracle"}))
+        ->capture_default_str();
+    app.add_option("--instance", options.instance,
+                   "take L1's hit ratio from this instance's counters");
+    app.add_option("--key-prefix", options.key_prefix, "put before every key")
+        ->check(CLI::Validator(
+            [](const std::string& text) { return text.size() <= 256 ? "" : "at most 256 bytes"; },
+            ""));
+    app.add_option("--limit", options.limit, "requests; 0: the whole trace")->capture_default_str();
+    app.add_option("--clients", options.clients, "threads with a connection each")
+        ->check(CLI::Range(1, 256))
+        ->capture_default_str();
+    app.add_option("--pipeline", options.pipeline, "commands in flight per connection")
+        ->check(CLI::Range(1, 512))
+        ->capture_default_str();
+    app.add_option("--value-bytes-max", options.value_bytes_max, "cut larger values to this")
+        ->check(CLI::Range(1, 64 << 20))
+        ->capture_default_str();
+    app.add_option("--value-bytes-unknown", options.value_bytes_unknown,
+                   "where the trace has no size")
+        ->check(CLI::Range(1, 64 << 20))
+        ->capture_default_str();
+    app.add_option("--ttl-scale", options.ttl_scale, "multiplies the TTLs of the trace")
+        ->check(CLI::Range(1e-6, 1e3))
+        ->capture_default_str();
+    app.add_option("--seconds", options.seconds, "end the replay after this")
+        ->check(CLI::Range(0.1, 86400.0))
+        ->capture_default_str();
+    app.add_option("--seed", options.seed, "of the values")->capture_default_str();
+    app.add_flag("--verify", options.verify, "compare every value read; exit 1 when one is wrong");
+    app.add_flag(
+        "--cache-aside", options.cache_aside,
+        "do not populate L2: set through the target what a read does not find (the way without "
+        "--through-l2)");
+    app.add_flag("--json", options.json, "one JSON object instead of the table");
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
     using namespace cachee::cli;
@@ -31,6 +80,17 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     info_app->add_flag("--json", info.json, "one JSON object");
     info_app->callback([&] { code = run_info(info); });
+
+    std::string config_path;
+    CLI::App* check_app = app.add_subcommand("check-config", "is this configuration file right?");
+    check_app->add_option("FILE", config_path, "cachee.yaml")->required();
+    check_app->callback([&] { code = run_check_config(config_path); });
+
+    ReplayOptions replay;
+    CLI::App* replay_app =
+        app.add_subcommand("replay", "send the requests of an access trace and measure");
+    add_replay_options(*replay_app, replay);
+    replay_app->callback([&] { code = run_replay(replay); });
 
     try {
         app.parse(argc, argv);

@@ -1,27 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// A partition for the standalone tests, and a shell to type commands at it. Test code, one thread.
+// A small L1 of one partition for the standalone tests, and a shell to type commands at it. Test
+// code, one thread.
 #pragma once
+
+#include <unistd.h>
 
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/assert.h"
 #include "dataplane/standalone.h"
+#include "l1/partition.h"
+#include "l1/store.h"
 
 namespace cachee::dataplane::test {
 
-// While n > 0 is set, that many puts fail with kNoMemory.
-void fail_puts(uint32_t n);
-
-// Virtual clocks: nothing here reads a real one.
+// Virtual clocks: nothing here reads a real one. The store's file is unlinked at once.
 class Shell {
   public:
-    explicit Shell(const StandaloneOptions& options = StandaloneOptions{});
+    explicit Shell(StandaloneOptions options = {}, uint64_t item_bytes_max = 256 << 10)
+        : store_(make_store(options.hash_seed, item_bytes_max)),
+          standalone_(store_->partition(0), options) {}
     Shell(const Shell&) = delete;
     Shell& operator=(const Shell&) = delete;
-    ~Shell();
 
     std::string run(std::vector<std::string> args) {
         const std::vector<std::string_view> views(args.begin(), args.end());
@@ -37,14 +42,27 @@ class Shell {
         wall_ms += ms;
     }
     Standalone& standalone() { return standalone_; }
-    l1::Partition& partition() { return partition_; }
+    l1::Partition& partition() { return store_->partition(0); }
 
     uint64_t now_ms = 5'000;
     uint64_t wall_ms = 1'700'000'000'000;
     resp::Protocol protocol = resp::Protocol::kResp2;
 
   private:
-    l1::Partition partition_;
+    static std::unique_ptr<l1::Store> make_store(uint64_t hash_seed, uint64_t item_bytes_max) {
+        l1::StoreOptions options;
+        options.instance = "test-standalone-" + std::to_string(getpid());
+        options.hugepages = l1::Hugepages::kOff;
+        options.bytes = 8 << 20;
+        options.hash_seed = hash_seed;
+        options.item_bytes_max = item_bytes_max;
+        auto store = l1::Store::create(options);
+        CACHEE_ASSERT(store.has_value());
+        store.value()->unlink();
+        return std::move(store).value();
+    }
+
+    std::unique_ptr<l1::Store> store_;
     Standalone standalone_;
 };
 

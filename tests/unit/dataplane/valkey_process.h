@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real valkey-server on a free loopback port for the length of one test, and a connection to it. It
-// dies with the test (SIGKILL by its own pid, and by the kernel when the test itself dies). Test code.
+// A real valkey-server on a free loopback port for the length of one test, and a connection to it.
+// It dies with the test (SIGKILL by its own pid, and by the kernel when the test itself dies). Test
+// code.
 #pragma once
 
 #include <arpa/inet.h>
@@ -25,9 +26,9 @@ class ValkeyProcess {
   public:
     explicit ValkeyProcess(const std::vector<std::string>& more_arguments = {}) {
         const uint16_t port = free_port();
-        std::vector<std::string> arguments = {"valkey-server", "--port", std::to_string(port),
-                                              "--bind", "127.0.0.1", "--save", "", "--appendonly",
-                                              "no", "--databases", "1", "--logfile", "/dev/null"};
+        std::vector<std::string> arguments = {
+            "valkey-server", "--port", std::to_string(port), "--bind", "127.0.0.1", "--save",   "",
+            "--appendonly",  "no",     "--databases",        "1",      "--logfile", "/dev/null"};
         arguments.insert(arguments.end(), more_arguments.begin(), more_arguments.end());
         std::vector<char*> argv;
         for (std::string& argument : arguments) {
@@ -67,8 +68,8 @@ class ValkeyProcess {
         std::vector<std::string> replies;
         size_t sent = 0;
         while (replies.size() < commands.size()) {
-            pollfd ready{socket_, static_cast<short>(sent < bytes.size() ? POLLIN | POLLOUT : POLLIN),
-                         0};
+            pollfd ready{socket_,
+                         static_cast<short>(sent < bytes.size() ? POLLIN | POLLOUT : POLLIN), 0};
             if (poll(&ready, 1, 5000) <= 0) {
                 break;
             }

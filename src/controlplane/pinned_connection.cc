@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/pinned_connection.h"
+
+#include <strings.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/clock.h"
+#include "controlplane/reply_encoder.h"
+
+namespace cachee::controlplane {
+
+using base::kKiB;
+using base::kMiB;
+using base::kNsPerMs;
+using stats::ControlCounter;
+
+namespace {
+
+// Read but not yet given to the worker, above which reading pauses.
+constexpr size_t kInboxBytesMax = 1 * kMiB;
+// Of the worker's backlog, above which no pinned connection of it is read.
+constexpr uint64_t kBacklogBytesMax = 4 * kMiB;
+
+}  // namespace
+
+// Lives until libuv has closed its handle: held by the table, and by itself while the handle is
+// open.
+class PinnedConnection : public std::enable_shared_from_this<PinnedConnection> {
+  public:
+    PinnedConnection(PinnedSessions& table, uint32_t index, uint64_t id)
+        : worker(index), session_id(id), table_(table) {}
+    ~PinnedConnection() {
+        if (reader_ != nullptr) redisReaderFree(reader_);
+    }
+
+    void open(bool resp3);
+    // False: too much is queued.
+    bool write(std::string_view command, uint64_t queued_bytes_max);
+    void set_writes() { writes_ = true; }
+    void close();
+    void resume_reading();
+    bool overdue(uint64_t now_ns) const { return !relaying_ && now_ns > connect_deadline_ns_; }
+    void fail(const std::string& reason);
+
+    const uint32_t worker;
+    const uint64_t session_id;
+
+  private:
+    struct Write {
+        uv_write_t request{};
+        std::string bytes;
+    };
+
+    static PinnedConnection* self(void* handle_data) {
+        return static_cast<PinnedConnection*>(handle_data);
+    }
+    static void on_connect(uv_connect_t* request, int status);
+    static void on_allocate(uv_handle_t* handle, size_t suggested, uv_buf_t* buffer);
+    static void on_read(uv_stream_t* stream, ssize_t count, const uv_buf_t* buffer);
+    uv_stream_t* stream() { return reinterpret_cast<uv_stream_t*>(&tcp_); }
+    void write_now(std::string_view bytes);
+    void take_handshake(std::string_view bytes);
+    void take(std::string_view bytes);
+    void start_release();
+    void release();
+    void ended(std::string reason);
+    void finish();
+
+    PinnedSessions& table_;
+    uv_tcp_t tcp_{};
+    uv_connect_t connect_{};
+    std::shared_ptr<PinnedConnection> keep_alive_;
+    redisReader* reader_ = nullptr;  // while our own HELLO is answered
+    uint32_t hello_replies_left_ = 0;
+    std::string hello_;
+    bool relaying_ = false;
+    bool closed_ = false;
+    bool reading_ = false;
+    bool releasing_ = false;  // a fence or a hold is under way for `outbound_`
+    bool writes_ = false;
+    bool quit_ = false;   // the client said QUIT: that L2 closes is no error
+    bool ended_ = false;  // L2 closed; what it sent before is still on its way to the worker
+    std::string end_reason_;
+    uint64_t connect_deadline_ns_ = 0;
+    std::string unsent_;  // commands until the handshake is over
+    std::string inbox_;   // replies behind those in `outbound_`
+    std::string outbound_;
+    std::vector<char> read_buffer_;
+};
+
+void PinnedConnection::open(bool resp3) {
+    connect_deadline_ns_ = base::monotonic_ns() + table_.options_.connect_timeout_ms * kNsPerMs;
+    uv_tcp_init(table_.loop_, &tcp_);
+    tcp_.data = this;
+    connect_.data = this;
+    keep_alive_ = shared_from_this();
+    reader_ = redisReaderCreate();
+    hello_ = table_.backend_.hello(resp3, hello_replies_left_);
+    const sockaddr* address = table_.backend_.address();
+    const int error =
+        address == nullptr ? UV_EAI_AGAIN : uv_tcp_connect(&connect_, &tcp_, address, on_connect);
+    if (error != 0) fail(uv_strerror(error));
+}
+
+void PinnedConnection::on_connect(uv_connect_t* request, int status) {
+    auto* connection = self(request->data);
+    if (connection->closed_) return;
+    if (status != 0) {
+        connection->fail(uv_strerror(status));
+        return;
+    }
+    uv_tcp_nodelay(&connection->tcp_, 1);
+    connection->reading_ = true;
+    uv_read_start(connection->stream(), on_allocate, on_read);
+    connection->write_now(connection->hello_);
+    connection->hello_.clear();
+}
+
+void PinnedConnection::on_allocate(uv_handle_t* handle, size_t, uv_buf_t* buffer) {
+    auto* connection = self(handle->data);
+    connection->read_buffer_.resize(64 * kKiB);
+    *buffer = uv_buf_init(connection->read_buffer_.data(),
+                          static_cast<unsigned>(connection->read_buffer_.size()));
+}
+
+void PinnedConnection::on_read(uv_stream_t* stream, ssize_t count, const uv_buf_t* buffer) {
+    auto* connection = self(stream->data);
+    if (connection->closed_ || count == 0) return;
+    if (count < 0) {
+        // What came before the end belongs to the session: QUIT's +OK, an error before a
+        // disconnect.
+        connection->ended(uv_strerror(static_cast<int>(count)));
+        return;
+    }
+    const std::string_view bytes(buffer->base, static_cast<size_t>(count));
+    if (connection->relaying_) {
+        connection->take(bytes);
+    } else {
+        connection->take_handshake(bytes);
+    }
+}
+
+void PinnedConnection::take_handshake(std::string_view bytes) {
+    redisReaderFeed(reader_, bytes.data(), bytes.size());
+    void* reply = nullptr;
+    while (hello_replies_left_ > 0) {
+        if (redisReaderGetReply(reader_, &reply) != REDIS_OK) {
+            fail("it does not speak RESP");
+            return;
+        }
+        if (reply == nullptr) return;
+        const auto* tree = static_cast<redisReply*>(reply);
+        const std::string error =
+            tree->type == REDIS_REPLY_ERROR ? std::string(tree->str, tree->len) : std::string();
+        freeReplyObject(reply);
+        if (!error.empty()) {
+            fail("it refused the handshake: " + error);
+            return;
+        }
+        --hello_replies_left_;
+    }
+    redisReaderFree(reader_);
+    reader_ = nullptr;
+    relaying_ = true;
+    const std::string commands = std::move(unsent_);
+    unsent_.clear();
+    write_now(commands);
+}
+
+bool PinnedConnection::write(std::string_view command, uint64_t queued_bytes_max) {
+    const size_t queued = unsent_.size() + uv_stream_get_write_queue_size(stream());
+    if (queued + command.size() > queued_bytes_max) return false;
+    constexpr std::string_view kQuit = "*1\r\n$4\r\nquit\r\n";
+    quit_ |= command.size() == kQuit.size() &&
+             ::strncasecmp(command.data(), kQuit.data(), kQuit.size()) == 0;
+    if (relaying_) {
+        write_now(command);
+    } else {
+        unsent_.append(command);
+    }
+    return true;
+}
+
+void PinnedConnection::write_now(std::string_view bytes) {
+    if (bytes.empty()) return;
+    size_t written = 0;
+    if (uv_stream_get_write_queue_size(stream()) == 0) {
+        uv_buf_t buffer =
+            uv_buf_init(const_cast<char*>(bytes.data()),
+                        static_cast<unsigned>(std::min<size_t>(bytes.size(), 1u << 30)));
+        const int count = uv_try_write(stream(), &buffer, 1);
+        if (count > 0) written = static_cast<size_t>(count);
+    }
+    if (written == bytes.size()) return;
+    auto* rest = new Write;
+    rest->bytes = bytes.substr(written);
+    rest->request.data = rest;
+    uv_buf_t buffer = uv_buf_init(rest->bytes.data(), static_cast<unsigned>(rest->bytes.size()));
+    // A write that fails is noticed by reading: the connection is lost.
+    const int error = uv_write(&rest->request, stream(), &buffer, 1, [](uv_write_t* request, int) {
+        delete static_cast<Write*>(request->data);
+    });
+    if (error != 0) delete rest;
+}
+
+void PinnedConnection::take(std::string_view bytes) {
+    inbox_.append(bytes);
+    if (!releasing_) start_release();
+    const bool behind = table_.coherence_.attached() &&
+                        table_.coherence_.link(worker).backlog_bytes() > kBacklogBytesMax;
+    if (reading_ && (behind || inbox_.size() > kInboxBytesMax)) {
+        reading_ = false;
+        uv_read_stop(stream());
+    }
+}
+
+void PinnedConnection::resume_reading() {
+    if (reading_ || closed_ || ended_ || !relaying_ || inbox_.size() > kInboxBytesMax / 2) return;
+    if (table_.coherence_.link(worker).backlog_bytes() > kBacklogBytesMax / 2) return;
+    reading_ = true;
+    uv_read_start(stream(), on_allocate, on_read);
+}
+
+// One release at a time keeps the order; what arrives meanwhile shares the next one.
+void PinnedConnection::start_release() {
+    outbound_ = std::move(inbox_);
+    inbox_.clear();
+    releasing_ = true;
+    if (!writes_) {
+        release();
+        return;
+    }
+    table_.coherence_.fence([connection = shared_from_this()] {
+        if (connection->closed_) return;
+        Barrier barrier;
+        connection->table_.coherence_.add_all(barrier);
+        connection->table_.coherence_.release_after(
+            connection->worker, std::move(barrier), [connection](bool applied) {
+                if (connection->closed_) return;
+                if (applied) {
+                    connection->release();
+                } else {
+                    connection->fail("a worker did not follow its invalidations");
+                }
+            });
+    });
+}
+
+void PinnedConnection::release() {
+    table_.stream(worker, session_id, outbound_);
+    outbound_.clear();
+    releasing_ = false;
+    if (!inbox_.empty()) {
+        start_release();
+    } else if (ended_) {
+        finish();
+    }
+}
+
+void PinnedConnection::ended(std::string reason) {
+    ended_ = true;
+    end_reason_ = std::move(reason);
+    uv_read_stop(stream());
+    reading_ = false;
+    if (!releasing_) finish();
+}
+
+void PinnedConnection::finish() {
+    if (closed_) return;
+    if (quit_) {
+        table_.end_session(worker, session_id, "");
+        table_.remove(this);
+    } else {
+        fail("it was lost (" + end_reason_ + "), the outcome of unanswered commands is unknown");
+    }
+}
+
+void PinnedConnection::fail(const std::string& reason) {
+    if (closed_) return;
+    // Replies that wait for a fence are not given out: L1 may not have been told of their writes
+    // yet.
+    table_.end_session(worker, session_id,
+                       "ERR cachee: this session's connection to L2 failed: " + reason);
+    table_.remove(this);
+}
+
+void PinnedConnection::close() {
+    if (closed_) return;
+    closed_ = true;
+    uv_close(reinterpret_cast<uv_handle_t*>(&tcp_), [](uv_handle_t* handle) {
+        const auto keep = std::move(self(handle->data)->keep_alive_);
+    });
+}
+
+// --- the table ----------------------------------------------------------------------------------
+
+PinnedSessions::PinnedSessions(uv_loop_t* loop, L2Backend& backend, Coherence& coherence,
+                               const config::Config& config,
+                               stats::ControlCounters* const& counters)
+    : loop_(loop),
+      backend_(backend),
+      coherence_(coherence),
+      options_(config.l2),
+      queued_bytes_max_(config.limits.query_buffer_bytes_max),
+      counters_(counters) {}
+
+PinnedSessions::~PinnedSessions() { close_all(false); }
+
+void PinnedSessions::command(uint32_t worker, uint64_t session_id, bool resp3, bool write,
+                             std::string_view bytes) {
+    auto found = sessions_.find({worker, session_id});
+    if (found == sessions_.end()) {
+        if (sessions_.size() >= options_.pinned_connections_max) {
+            counters_->add(ControlCounter::pinned_refused);
+            // The session is closed: answering some of its commands only would tear a MULTI apart.
+            end_session(worker, session_id,
+                        "ERR cachee: too many sessions with state in L2 "
+                        "(l2.pinned_connections_max)");
+            return;
+        }
+        auto connection = std::make_shared<PinnedConnection>(*this, worker, session_id);
+        found = sessions_.emplace(Key{worker, session_id}, connection).first;
+        counters_->set(ControlCounter::pinned_sessions, sessions_.size());
+        connection->open(resp3);
+        found = sessions_.find({worker, session_id});
+        if (found == sessions_.end()) return;  // it failed at once and said so
+    }
+    if (write) found->second->set_writes();
+    counters_->add(ControlCounter::l2_commands);
+    if (!found->second->write(bytes, queued_bytes_max_)) {
+        found->second->fail("too many bytes wait for L2 (limits.query_buffer_bytes_max)");
+    }
+}
+
+void PinnedSessions::stream(uint32_t worker, uint64_t session_id, std::string_view bytes) {
+    if (!coherence_.attached()) return;
+    shm::RingEntry entry;
+    entry.kind = static_cast<uint16_t>(shm::CommandKind::kStream);
+    entry.lane = shm::Lane::kPinned;
+    entry.session_id = session_id;
+    coherence_.link(worker).send(entry, bytes);
+}
+
+void PinnedSessions::end_session(uint32_t worker, uint64_t session_id, std::string_view error) {
+    if (!coherence_.attached()) return;
+    if (!error.empty()) stream(worker, session_id, error_reply(error));
+    shm::RingEntry entry;
+    entry.kind = static_cast<uint16_t>(shm::CommandKind::kCloseSession);
+    entry.lane = shm::Lane::kPinned;
+    entry.session_id = session_id;
+    coherence_.link(worker).send(entry);
+}
+
+void PinnedSessions::remove(PinnedConnection* connection) {
+    const auto keep = connection->shared_from_this();
+    keep->close();
+    sessions_.erase({connection->worker, connection->session_id});
+    counters_->set(ControlCounter::pinned_sessions, sessions_.size());
+}
+
+void PinnedSessions::close(uint32_t worker, uint64_t session_id) {
+    const auto found = sessions_.find({worker, session_id});
+    if (found != sessions_.end()) remove(found->second.get());
+}
+
+void PinnedSessions::close_all(bool tell) {
+    while (!sessions_.empty()) {
+        const auto connection = sessions_.begin()->second;
+        if (tell) {
+            connection->fail("cachee-controlplane stops");
+        } else {
+            remove(connection.get());
+        }
+    }
+}
+
+void PinnedSessions::tick(uint64_t now_ns) {
+    if (!coherence_.attached()) return;
+    std::vector<std::shared_ptr<PinnedConnection>> overdue;
+    for (const auto& [key, connection] : sessions_) {
+        connection->resume_reading();
+        if (connection->overdue(now_ns)) overdue.push_back(connection);
+    }
+    for (const auto& connection : overdue) {
+        connection->fail("no answer within " + std::to_string(options_.connect_timeout_ms) + " ms");
+    }
+}
+
+}  // namespace cachee::controlplane

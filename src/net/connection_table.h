@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a connection's addresses to its id: open addressing with linear probing, keyed by a secret
+// seed so that a peer cannot choose addresses that collide. The local address is one, so the rest
+// of the 4-tuple fits a 64-bit key and no other memory is touched to compare. Worker thread only;
+// sized at construction to twice the ids that can exist.
+//
+//   slot: | key: remote address 32, remote port 16, local port 16 | id 32 | unused 32 |   id kNone:
+//   empty
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/hash.h"
+
+namespace cachee::net {
+
+using ConnectionKey = uint64_t;
+
+inline ConnectionKey connection_key(uint32_t remote_ip, uint16_t remote_port,
+                                    uint16_t local_port) noexcept {
+    return (static_cast<uint64_t>(remote_ip) << 32) | (static_cast<uint32_t>(remote_port) << 16) |
+           local_port;
+}
+
+class ConnectionTable {
+  public:
+    static constexpr uint32_t kNone = 0xffffffff;
+
+    ConnectionTable(uint32_t ids_max, uint64_t seed) : seed_(seed) {
+        uint64_t capacity = 16;
+        while (capacity < 2ULL * ids_max) capacity *= 2;
+        mask_ = capacity - 1;
+        slots_.resize(capacity);
+    }
+
+    uint64_t hash(ConnectionKey key) const noexcept {
+        using namespace base::hash_internal;
+        return fold(fold(key ^ seed_, kMulA ^ seed_) ^ kMulB, kMulC);
+    }
+    void prefetch(ConnectionKey key) const noexcept {
+        __builtin_prefetch(&slots_[hash(key) & mask_]);
+    }
+
+    // kNone when there is no such connection.
+    uint32_t find(ConnectionKey key) const noexcept {
+        for (uint64_t i = hash(key) & mask_;; i = (i + 1) & mask_) {
+            if (slots_[i].id == kNone) return kNone;
+            if (slots_[i].key == key) return slots_[i].id;
+        }
+    }
+
+    // Inserts, or replaces the id of a key that is there. REQUIRES: below ids_max entries.
+    void set(ConnectionKey key, uint32_t id) noexcept {
+        uint64_t i = hash(key) & mask_;
+        while (slots_[i].id != kNone && slots_[i].key != key) i = (i + 1) & mask_;
+        if (slots_[i].id == kNone) ++size_;
+        slots_[i] = {key, id, 0};
+    }
+
+    // Closes the gap behind it, so that no tombstones pile up. A key that is not there is ignored.
+    void erase(ConnectionKey key) noexcept {
+        uint64_t i = hash(key) & mask_;
+        while (slots_[i].key != key || slots_[i].id == kNone) {
+            if (slots_[i].id == kNone) return;
+            i = (i + 1) & mask_;
+        }
+        --size_;
+        for (uint64_t j = (i + 1) & mask_; slots_[j].id != kNone; j = (j + 1) & mask_) {
+            const uint64_t home = hash(slots_[j].key) & mask_;
+            if (((j - home) & mask_) >= ((j - i) & mask_)) {
+                slots_[i] = slots_[j];
+                i = j;
+            }
+        }
+        slots_[i].id = kNone;
+    }
+
+    uint32_t size() const noexcept { return size_; }
+
+  private:
+    struct Slot {
+        ConnectionKey key = 0;
+        uint32_t id = kNone;
+        uint32_t unused = 0;
+    };
+    static_assert(sizeof(Slot) == 16);
+
+    std::vector<Slot> slots_;
+    uint64_t mask_ = 0;
+    uint64_t seed_;
+    uint32_t size_ = 0;
+};
+
+}  // namespace cachee::net

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// ARP (RFC 826) and ICMP (RFC 792) of an Interface. ICMP errors are soft: counted, never acted on
+// (RFC 5927 shows what acting on them invites). Worker thread only.
+#include <cstring>
+
+#include "net/bytes.h"
+#include "net/checksum.h"
+#include "net/interface.h"
+
+namespace cachee::net {
+
+using stats::Counter;
+
+namespace {
+
+constexpr MacAddress kBroadcast = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+constexpr uint8_t kIcmpEchoReply = 0;
+constexpr uint8_t kIcmpUnreachable = 3;
+constexpr uint8_t kIcmpEcho = 8;
+
+}  // namespace
+
+void Interface::handle_arp(const uint8_t* data, uint32_t size, uint32_t tick) noexcept {
+    count(Counter::arp_in);
+    ArpPacket packet;
+    if (!parse_arp(data, size, packet)) {
+        count(Counter::drop_malformed);
+        return;
+    }
+    const bool multicast = (packet.sender_mac[0] & 1) != 0;
+    if (multicast || packet.sender_ip == options_.local_ip) {
+        count(Counter::drop_not_for_us);  // nonsense, or another host that claims our address
+        return;
+    }
+    if (packet.sender_ip != 0 && arp_.learn(packet.sender_ip, packet.sender_mac, tick)) {
+        ++resolutions_;
+    }
+    if (packet.operation == 1 && packet.target_ip == options_.local_ip) {
+        send_arp(2, packet.sender_mac, packet.sender_mac, packet.sender_ip);
+    }
+}
+
+void Interface::send_arp(uint16_t operation, const MacAddress& dst, const MacAddress& target_mac,
+                         uint32_t target_ip) noexcept {
+    TxFrame* frame = tx_frame();
+    if (frame == nullptr) {
+        count(Counter::drop_no_buffer);
+        return;
+    }
+    write_ethernet(frame->data, dst, kEtherTypeArp);
+    uint8_t* p = frame->data + kEthernetBytes;
+    store_be16(p, 1);
+    store_be16(p + 2, kEtherTypeIpv4);
+    p[4] = 6;
+    p[5] = 4;
+    store_be16(p + 6, operation);
+    std::memcpy(p + 8, port_.info().mac.data(), 6);
+    store_be32(p + 14, options_.local_ip);
+    std::memcpy(p + 18, target_mac.data(), 6);
+    store_be32(p + 24, target_ip);
+    constexpr uint32_t kEthernetMin = 60;
+    std::memset(p + kArpBytes, 0, kEthernetMin - kEthernetBytes - kArpBytes);
+    stage(*frame, kEthernetMin);
+}
+
+void Interface::announce() noexcept { send_arp(1, kBroadcast, MacAddress{}, options_.local_ip); }
+
+uint32_t Interface::next_hop(uint32_t ip) const noexcept {
+    const uint32_t mask =
+        options_.prefix_length == 0 ? 0 : ~0u << (32 - (options_.prefix_length & 63));
+    if (((ip ^ options_.local_ip) & mask) == 0 || options_.gateway_ip == 0) return ip;
+    return options_.gateway_ip;
+}
+
+bool Interface::resolve(uint32_t ip, uint32_t tick, MacAddress& mac) noexcept {
+    const uint32_t hop = next_hop(ip);
+    const ArpCache::Answer answer = arp_.resolve(hop, tick);
+    if (answer.ask) send_arp(1, kBroadcast, MacAddress{}, hop);
+    if (answer.lookup == ArpCache::Lookup::kUnknown) return false;
+    mac = answer.mac;
+    return true;
+}
+
+void Interface::handle_icmp(const RxFrame& frame, const Ipv4Packet& packet) noexcept {
+    if (packet.protocol != kProtocolIcmp) {
+        count(Counter::drop_not_for_us);
+        return;
+    }
+    if (packet.payload_bytes < kIcmpBytes) {
+        count(Counter::drop_malformed);
+        return;
+    }
+    if (checksum_fold(checksum_add(packet.payload, packet.payload_bytes, 0)) != 0xffff) {
+        count(Counter::drop_checksum);
+        return;
+    }
+    if (packet.payload[0] == kIcmpUnreachable) {
+        count(Counter::icmp_unreachable);
+        return;
+    }
+    const uint32_t total = kIpv4Bytes + packet.payload_bytes;
+    if (packet.payload[0] != kIcmpEcho || total > port_.info().mtu) {
+        count(Counter::drop_not_for_us);
+        return;
+    }
+    TxFrame* reply = tx_frame();
+    if (reply == nullptr) {
+        count(Counter::drop_no_buffer);
+        return;
+    }
+    MacAddress peer;
+    std::memcpy(peer.data(), frame.data + 6, 6);
+    write_ethernet(reply->data, peer, kEtherTypeIpv4);
+    uint8_t* ip = reply->data + kEthernetBytes;
+    write_ipv4(ip, packet.src_ip, kProtocolIcmp, total);
+    checksum_store(ip + 10, checksum_finish(checksum_add(ip, kIpv4Bytes, 0)));
+    uint8_t* icmp = ip + kIpv4Bytes;
+    std::memcpy(icmp, packet.payload, packet.payload_bytes);
+    icmp[0] = kIcmpEchoReply;
+    store_be16(icmp + 2, 0);
+    checksum_store(icmp + 2, checksum_finish(checksum_add(icmp, packet.payload_bytes, 0)));
+    stage(*reply, kEthernetBytes + total);
+    count(Counter::icmp_echo);
+}
+
+}  // namespace cachee::net

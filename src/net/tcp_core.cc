@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+// The TCP engine's outside: poll() and its events, the calls a worker makes between poll() and
+// flush(), opening and closing of sessions. See tcp_core.h. Worker thread only.
+#include "net/tcp_core.h"
+
+#include <algorithm>
+
+#include "net/congestion.h"
+#include "net/receive_queue.h"
+#include "net/send_queue.h"
+
+namespace cachee::net {
+
+using io::CloseHow;
+using io::CloseReason;
+using io::Event;
+using io::EventKind;
+using io::SessionIndex;
+using stats::Counter;
+
+namespace {
+
+SipKey make_isn_key(uint64_t seed) {
+    return {siphash_128({seed, 1}, 2, 3), siphash_128({seed, 4}, 5, 6)};
+}
+
+}  // namespace
+
+TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounters* counters)
+    : options_(options),
+      isn_key_(make_isn_key(options.secret_seed)),
+      rto_limits_{options.rto_initial_ms * 1000, options.rto_min_ms * 1000,
+                  options.rto_max_ms * 1000},
+      half_base_(options.sessions_max),
+      wait_base_(options.sessions_max + options.half_open_max),
+      counters_(counters),
+      timestamp_offset_(static_cast<uint32_t>(siphash_128(isn_key_, 7, 8))),
+      interface_(
+          port,
+          {options.local_ip, options.prefix_length, options.gateway_ip, options.verify_checksums},
+          counters),
+      pool_(options.buffers_bytes_max),
+      table_(wait_base_ + options.sessions_max, siphash_128(isn_key_, 9, 10)),
+      wheel_(wait_base_ + options.sessions_max),
+      hot_(options.sessions_max),
+      cold_(options.sessions_max),
+      half_open_(options.half_open_max),
+      time_wait_(options.sessions_max),
+      free_sessions_(options.sessions_max),
+      free_half_open_(options.half_open_max),
+      free_time_wait_(options.sessions_max),
+      ready_(options.sessions_max),
+      dirty_(options.sessions_max),
+      starved_(options.sessions_max),
+      unresolved_(options.sessions_max),
+      zombies_(options.sessions_max),
+      ephemeral_next_(static_cast<uint16_t>(siphash_128(isn_key_, 11, 12))) {}
+
+TcpCore::~TcpCore() { release(); }
+
+base::Result<std::unique_ptr<TcpTransport>> TcpTransport::create(FramePort& port,
+                                                                 const TcpOptions& options,
+                                                                 stats::WorkerCounters* counters) {
+    auto bad = [](const std::string& what) { return base::Error{"tcp: " + what}; };
+    if (counters == nullptr) return bad("no counters were given");
+    if (options.local_ip == 0) return bad("the local address is not set");
+    if (options.prefix_length > 32) return bad("prefix_length must be 0..32");
+    if (options.sessions_max == 0 || options.sessions_max > (1u << 20)) {
+        return bad("sessions_max must be 1..1048576");
+    }
+    if (options.half_open_max == 0 || options.half_open_max > (1u << 20)) {
+        return bad("half_open_max must be 1..1048576");
+    }
+    if (options.send_buffer_bytes_max < io::kReserveBytesMax) {
+        return bad("send_buffer_bytes_max must be at least 1024");
+    }
+    if (options.receive_window_bytes < 2048 || options.receive_window_bytes > base::kGiB) {
+        return bad("receive_window_bytes must be 2048..1073741824");
+    }
+    const uint64_t blocks = options.buffers_bytes_max / kBlockBytes;
+    if (blocks < 16 || blocks >= kNoBlock) return bad("buffers_bytes_max must be 32 KiB..8 TiB");
+    if (options.rto_min_ms == 0 || options.rto_max_ms < options.rto_min_ms ||
+        options.rto_max_ms > 240000) {
+        return bad("rto_min_ms..rto_max_ms must lie in 1..240000");
+    }
+    if (port.info().mtu < 576 || port.info().mtu > 65535) return bad("the MTU must be 576..65535");
+    return std::unique_ptr<TcpTransport>(std::make_unique<TcpCore>(port, options, counters));
+}
+
+void TcpCore::set_time(uint64_t now_ns) noexcept {
+    now_ns_ = std::max(now_ns, now_ns_);
+    now_tick_ = ticks_of_ns(now_ns_);
+    if (started_) return;
+    started_ = true;
+    wheel_.start(now_tick_);
+    interface_.announce();
+}
+
+size_t TcpCore::poll(uint64_t now_ns, Event* events, size_t max) noexcept {
+    CACHEE_ASSERT(held_count_ == 0);
+    set_time(now_ns);
+    events_ = events;
+    events_max_ = max;
+    events_count_ = 0;
+    drain_ready();
+    if (event_room()) receive_burst(max - events_count_);
+    run_timers();
+    if (interface_.resolutions() != resolutions_seen_) wake_resolved();
+    if (!starved_.empty()) wake_starved();
+    drain_ready();
+    return events_count_;
+}
+
+// Two passes, so that the table's lines arrive while later headers are still being parsed.
+void TcpCore::receive_burst(size_t room) noexcept {
+    held_count_ = interface_.receive(held_.data(), std::min(room, kBurst));
+    for (size_t i = 0; i < held_count_; ++i) {
+        is_tcp_[i] = interface_.handle(held_[i], now_tick_, segments_[i]);
+        if (!is_tcp_[i]) continue;
+        const TcpSegment& segment = segments_[i];
+        table_.prefetch(connection_key(segment.src_ip, segment.src_port, segment.dst_port));
+    }
+    for (size_t i = 0; i < held_count_; ++i) {
+        if (is_tcp_[i]) input(segments_[i]);
+    }
+}
+
+void TcpCore::release() noexcept {
+    if (held_count_ > 0) interface_.release(held_.data(), held_count_);
+    held_count_ = 0;
+    pool_.free_chain(blocks_later_);
+    blocks_later_ = kNoBlock;
+    while (!zombies_.empty()) {
+        const uint32_t index = zombies_.pop();
+        hot_[index].state = State::kFree;
+        free_sessions_.give(index);
+    }
+}
+
+void TcpCore::flush(uint64_t now_ns) noexcept {
+    set_time(now_ns);
+    for (uint32_t left = dirty_.size(); left > 0; --left) {
+        Hot& hot = hot_[dirty_.front()];
+        if (!output(hot)) break;
+        dirty_.pop();
+        hot.flags &= ~kDirty;
+        rearm(hot);
+    }
+    interface_.push();
+    update_gauges();
+}
+
+void TcpCore::update_gauges() noexcept {
+    counters_->set(Counter::tcp_half_open, free_half_open_.in_use());
+    counters_->set(Counter::tcp_time_wait, free_time_wait_.in_use());
+    counters_->set(Counter::tcp_buffer_blocks, pool_.in_use());
+}
+
+// --- events
+
+void TcpCore::emit(const Hot& hot, EventKind kind, const uint8_t* data, uint32_t size) noexcept {
+    Event& event = events_[events_count_++];
+    event.kind = kind;
+    event.reason = CloseReason::kLocal;
+    event.session = index_of(hot);
+    event.data = data;
+    event.size = size;
+}
+
+void TcpCore::mark_dirty(Hot& hot) noexcept {
+    if ((hot.flags & kDirty) != 0) return;
+    hot.flags |= kDirty;
+    dirty_.push(index_of(hot));
+}
+
+void TcpCore::mark_ready(Hot& hot) noexcept {
+    if ((hot.flags & kReady) != 0) return;
+    hot.flags |= kReady;
+    ready_.push(index_of(hot));
+}
+
+bool TcpCore::anything_due(const Hot& hot) const noexcept {
+    if ((hot.flags & (kOpenedDue | kWritableDue | kClosedDue)) != 0) return true;
+    if ((hot.flags & kPaused) != 0) return false;
+    return (hot.flags & kEofDue) != 0 ||
+           ((hot.flags & kStored) != 0 && hot.rcv_read != hot.rcv_nxt);
+}
+
+bool TcpCore::deliver(Hot& hot) noexcept {
+    if ((hot.flags & kOpenedDue) != 0) {
+        if (!event_room()) return false;
+        hot.flags &= ~kOpenedDue;
+        emit(hot, EventKind::kOpened, nullptr, 0);
+    }
+    if ((hot.flags & (kStored | kPaused)) == kStored) deliver_stored(hot);
+    const bool read_all = (hot.flags & kPaused) == 0 && (hot.flags & kStored) == 0;
+    if (read_all && (hot.flags & kEofDue) != 0) {
+        if (!event_room()) return false;
+        hot.flags &= ~kEofDue;
+        emit(hot, EventKind::kEof, nullptr, 0);
+    }
+    if ((hot.flags & kWritableDue) != 0) {
+        if (!event_room()) return false;
+        hot.flags &= ~kWritableDue;
+        emit(hot, EventKind::kWritable, nullptr, 0);
+    }
+    // A connection that ended in order keeps its data until it is read, even past a pause.
+    if ((hot.flags & kClosedDue) != 0 && (hot.flags & (kStored | kEofDue)) == 0) {
+        if (!event_room()) return false;
+        hot.flags &= ~kClosedDue;
+        emit(hot, EventKind::kClosed, nullptr, 0);
+        events_[events_count_ - 1].reason = cold_of(hot).reason;
+        hot.state = State::kZombie;
+        zombies_.push(index_of(hot));
+    }
+    return !anything_due(hot) || ((hot.flags & kPaused) != 0 && event_room());
+}
+
+void TcpCore::deliver_stored(Hot& hot) noexcept {
+    Cold& cold = cold_of(hot);
+    while (cold.rq_head != kNoBlock && event_room()) {
+        const Block& block = pool_.at(cold.rq_head);
+        if (!seq_lt(block.seq, hot.rcv_nxt)) break;
+        const uint32_t end = block.seq + (block.end - block.start);
+        if (seq_gt(end, hot.rcv_read)) {
+            const uint32_t skip = hot.rcv_read - block.seq;
+            emit(hot, EventKind::kData, block.data + block.start + skip, end - hot.rcv_read);
+            hot.rcv_read = end;
+        }
+        give_block_later(receive_queue::pop(cold, pool_));
+    }
+    const bool fin_pending = (hot.flags & kFinReceived) != 0;
+    if (cold.rq_head == kNoBlock) {
+        hot.flags &= ~kStored;
+        if (fin_pending) hot.rcv_read = hot.rcv_nxt;
+    }
+    if (hot.state < State::kDone) mark_dirty(hot);  // the window may have to be opened
+}
+
+void TcpCore::give_block_later(uint32_t block) noexcept {
+    pool_.at(block).next = blocks_later_;
+    blocks_later_ = block;
+}
+
+void TcpCore::drain_ready() noexcept {
+    for (uint32_t left = ready_.size(); left > 0 && event_room(); --left) {
+        Hot& hot = hot_[ready_.pop()];
+        hot.flags &= ~kReady;
+        if (!deliver(hot)) mark_ready(hot);
+    }
+}
+
+void TcpCore::wake_starved() noexcept {
+    if (pool_.available() < std::max(1u, pool_.blocks_max() / 16)) return;
+    while (!starved_.empty()) {
+        Hot& hot = hot_[starved_.pop()];
+        hot.flags &= ~kStarved;
+        if ((hot.flags & kWantWritable) == 0) continue;
+        hot.flags &= ~kWantWritable;
+        hot.flags |= kWritableDue;
+        mark_ready(hot);
+    }
+}
+
+void TcpCore::wake_resolved() noexcept {
+    resolutions_seen_ = interface_.resolutions();
+    for (uint32_t left = unresolved_.size(); left > 0; --left) {
+        Hot& hot = hot_[unresolved_.pop()];
+        hot.flags &= ~kUnresolved;
+        mark_dirty(hot);
+    }
+}
+
+// --- sessions
+
+Hot& TcpCore::open_session(uint32_t index, ConnectionKey key) noexcept {
+    Hot& hot = hot_[index];
+    // A session that died dirty, ready or starved is still in those queues: the flags stay true.
+    const uint32_t queued = hot.flags & (kDirty | kReady | kStarved | kUnresolved);
+    hot = Hot{};
+    hot.flags = queued;
+    hot.key = key;
+    hot.heard_tick = now_tick_;
+    cold_[index] = Cold{};
+    cold_[index].our_mss = our_mss();
+    table_.set(key, index);
+    return hot;
+}
+
+bool TcpCore::can_send(const Hot& hot) const noexcept {
+    const bool open = hot.state == State::kEstablished || hot.state == State::kCloseWait ||
+                      hot.state == State::kSynSent || hot.state == State::kSynReceived;
+    return open && (hot.flags & kFinQueued) == 0;
+}
+
+uint8_t* TcpCore::reserve(SessionIndex session, uint32_t size) noexcept {
+    Hot& hot = hot_[session];
+    if (!can_send(hot)) return nullptr;
+    if (hot.sq_bytes + size > options_.send_buffer_bytes_max) {
+        hot.flags |= kWantWritable;
+        return nullptr;
+    }
+    uint8_t* out = send_queue::reserve(hot, pool_, size);
+    if (out != nullptr) {
+        hot.flags |= kReserved;
+        return out;
+    }
+    hot.flags |= kWantWritable;
+    if ((hot.flags & kStarved) == 0) {
+        hot.flags |= kStarved;
+        starved_.push(session);
+    }
+    return nullptr;
+}
+
+void TcpCore::commit(SessionIndex session, uint32_t size) noexcept {
+    Hot& hot = hot_[session];
+    if ((hot.flags & kReserved) == 0) return;  // closed since
+    hot.flags &= ~kReserved;
+    send_queue::commit(hot, pool_, size);
+    mark_dirty(hot);
+}
+
+size_t TcpCore::append(SessionIndex session, const uint8_t* data, size_t size) noexcept {
+    Hot& hot = hot_[session];
+    if (!can_send(hot)) return size;
+    const uint32_t limit = options_.send_buffer_bytes_max - hot.sq_bytes;
+    const uint32_t wanted = static_cast<uint32_t>(std::min<size_t>(size, limit));
+    const uint32_t taken = send_queue::append(hot, pool_, data, wanted);
+    if (taken > 0) mark_dirty(hot);
+    if (taken == size) return taken;
+    hot.flags |= kWantWritable;
+    if (taken < wanted && (hot.flags & kStarved) == 0) {
+        hot.flags |= kStarved;
+        starved_.push(session);
+    }
+    return taken;
+}
+
+void TcpCore::pause(SessionIndex session) noexcept { hot_[session].flags |= kPaused; }
+
+void TcpCore::resume(SessionIndex session) noexcept {
+    Hot& hot = hot_[session];
+    hot.flags &= ~kPaused;
+    if (hot.state == State::kFree || hot.state == State::kZombie) return;
+    if (anything_due(hot)) mark_ready(hot);
+}
+
+void TcpCore::queue_fin(Hot& hot) noexcept {
+    if ((hot.flags & kFinQueued) != 0) return;
+    hot.flags |= kFinQueued;
+    if (hot.state == State::kEstablished || hot.state == State::kSynReceived) {
+        hot.state = State::kFinWait1;
+    } else if (hot.state == State::kCloseWait) {
+        hot.state = State::kLastAck;
+    }
+    mark_dirty(hot);
+}
+
+void TcpCore::shutdown_send(SessionIndex session) noexcept {
+    Hot& hot = hot_[session];
+    if (can_send(hot)) queue_fin(hot);
+}
+
+void TcpCore::close(SessionIndex session, CloseHow how) noexcept {
+    Hot& hot = hot_[session];
+    if (hot.state == State::kFree || hot.state == State::kZombie) return;
+    hot.flags &= ~(kPaused | kEofDue | kWritableDue | kWantWritable | kReserved);
+    if (hot.state == State::kDone) {
+        finish(hot, cold_of(hot).reason, true);
+        return;
+    }
+    if (how == CloseHow::kAbort || hot.state == State::kSynSent) {
+        if (hot.state != State::kSynSent) send_reset(hot);
+        finish(hot, CloseReason::kLocal, true);
+        return;
+    }
+    if ((hot.flags & kLingering) != 0) return;
+    hot.flags |= kLingering;
+    Cold& cold = cold_of(hot);
+    receive_queue::clear(cold, pool_);
+    hot.flags &= ~kStored;
+    hot.rcv_read = hot.rcv_nxt;
+    cold.linger_deadline = deadline_in(ticks_of_ms(options_.linger_ms));
+    queue_fin(hot);
+    mark_dirty(hot);
+}
+
+void TcpCore::finish(Hot& hot, CloseReason reason, bool discard) noexcept {
+    const uint32_t index = index_of(hot);
+    Cold& cold = cold_[index];
+    if (hot.state != State::kDone) {
+        table_.erase(hot.key);
+        wheel_.cancel(index);
+        hot.armed_tick = 0;
+        send_queue::clear(hot, pool_);
+        cold.reason = reason;
+        hot.state = State::kDone;
+    }
+    hot.flags &= ~(kWantWritable | kWritableDue | kReserved);
+    if (discard) {
+        receive_queue::clear(cold, pool_);
+        hot.flags &= ~(kStored | kEofDue | kPaused);
+    }
+    hot.flags |= kClosedDue;
+    mark_ready(hot);
+}
+
+void TcpCore::finish_into_time_wait(Hot& hot) noexcept {
+    const ConnectionKey key = hot.key;
+    TimeWait wait;
+    wait.key = key;
+    wait.mac = hot.mac;
+    wait.snd_nxt = hot.snd_max;
+    wait.rcv_nxt = hot.rcv_nxt;
+    wait.ts_recent = hot.ts_recent;
+    wait.has_timestamps = (hot.flags & kHasTimestamps) != 0;
+    wait.window = advertise(hot);
+    const bool local = (hot.flags & kLingering) != 0;
+    // Out of order data cannot be left behind a FIN that was taken, so nothing is lost here.
+    finish(hot, local ? CloseReason::kLocal : CloseReason::kPeer, local);
+    const uint32_t slot = free_time_wait_.take();
+    if (slot == FreeIds::kNone || options_.time_wait_ms == 0) {
+        if (slot != FreeIds::kNone) free_time_wait_.give(slot);
+        return;
+    }
+    time_wait_[slot] = wait;
+    table_.set(key, wait_base_ + slot);
+    wheel_.arm(wait_base_ + slot, now_tick_ + ticks_of_ms(options_.time_wait_ms));
+}
+
+std::string TcpCore::peer_cold(SessionIndex session) const {
+    const Hot& hot = hot_[session];
+    return format_ipv4_address(remote_ip_of(hot.key)) + ":" +
+           std::to_string(remote_port_of(hot.key));
+}
+
+TcpTransport::Usage TcpCore::usage() const noexcept {
+    return {free_sessions_.in_use(), free_half_open_.in_use(), free_time_wait_.in_use(),
+            pool_.in_use()};
+}
+
+}  // namespace cachee::net

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// The TCP engine behind TcpTransport; private to src/net. One class, one phase per file:
+//
+//   tcp_core.cc       poll, events, release, the Transport calls, open and close
+//   tcp_input.cc      segments of sessions: header prediction first, RFC 9293 3.10.7 after it
+//   tcp_handshake.cc  SYN, half-open, active open, TIME_WAIT, no connection
+//   tcp_output.cc     flush: what each session may and must send
+//   tcp_timers.cc     retransmission, persist, keepalive, linger
+//
+// Worker thread only. Ids: see tcp_state.h.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "net/block_pool.h"
+#include "net/bytes.h"
+#include "net/connection_table.h"
+#include "net/index_list.h"
+#include "net/interface.h"
+#include "net/rto.h"
+#include "net/send_queue.h"
+#include "net/siphash.h"
+#include "net/tcp_state.h"
+#include "net/tcp_transport.h"
+#include "net/timer_wheel.h"
+
+namespace cachee::net {
+
+class TcpCore final : public TcpTransport {
+  public:
+    TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounters* counters);
+    ~TcpCore() override;
+
+    uint32_t sessions_max() const noexcept override { return options_.sessions_max; }
+    size_t poll(uint64_t now_ns, io::Event* events, size_t max) noexcept override;
+    uint8_t* reserve(io::SessionIndex session, uint32_t size) noexcept override;
+    void commit(io::SessionIndex session, uint32_t size) noexcept override;
+    size_t append(io::SessionIndex session, const uint8_t* data, size_t size) noexcept override;
+    void pause(io::SessionIndex session) noexcept override;
+    void resume(io::SessionIndex session) noexcept override;
+    void close(io::SessionIndex session, io::CloseHow how) noexcept override;
+    void release() noexcept override;
+    void flush(uint64_t now_ns) noexcept override;
+    void wait(uint64_t max_ns) noexcept override { interface_.wait(max_ns); }
+    std::string peer_cold(io::SessionIndex session) const override;
+
+    io::SessionIndex connect(uint32_t ip, uint16_t port, uint16_t local_port) noexcept override;
+    void shutdown_send(io::SessionIndex session) noexcept override;
+    Usage usage() const noexcept override;
+
+  private:
+    static constexpr size_t kBurst = 64;
+    static constexpr uint32_t kTimersPerPoll = 512;
+    static constexpr uint32_t kChallengeGapTicks = 50;
+    static constexpr uint8_t kKeepalivesMax = 8;
+
+    // --- tcp_core.cc
+    void set_time(uint64_t now_ns) noexcept;
+    void count(stats::Counter id, uint64_t n = 1) noexcept { counters_->add(id, n); }
+    uint32_t index_of(const Hot& hot) const noexcept {
+        return static_cast<uint32_t>(&hot - hot_.data());
+    }
+    Cold& cold_of(const Hot& hot) noexcept { return cold_[index_of(hot)]; }
+    void receive_burst(size_t room) noexcept;
+    bool event_room() const noexcept { return events_count_ < events_max_; }
+    void emit(const Hot& hot, io::EventKind kind, const uint8_t* data, uint32_t size) noexcept;
+    void mark_dirty(Hot& hot) noexcept;
+    void mark_ready(Hot& hot) noexcept;
+    bool anything_due(const Hot& hot) const noexcept;
+    // Delivers what is due as far as there is room; true when nothing is left.
+    bool deliver(Hot& hot) noexcept;
+    void deliver_stored(Hot& hot) noexcept;
+    void drain_ready() noexcept;
+    void wake_starved() noexcept;
+    void wake_resolved() noexcept;
+    void give_block_later(uint32_t block) noexcept;
+    Hot& open_session(uint32_t index, ConnectionKey key) noexcept;
+    bool can_send(const Hot& hot) const noexcept;
+    void queue_fin(Hot& hot) noexcept;
+    // The connection is over. discard: undelivered data is dropped.
+    void finish(Hot& hot, io::CloseReason reason, bool discard) noexcept;
+    void finish_into_time_wait(Hot& hot) noexcept;
+    void update_gauges() noexcept;
+
+    // --- tcp_input.cc
+    void input(const TcpSegment& segment) noexcept;
+    bool input_fast(Hot& hot, const TcpSegment& segment) noexcept;
+    void input_session(Hot& hot, TcpSegment segment) noexcept;
+    bool timestamp_too_old(const Hot& hot, const TcpSegment& segment) const noexcept;
+    bool acceptable(const Hot& hot, const TcpSegment& segment) const noexcept;
+    bool take_rst_or_syn(Hot& hot, const TcpSegment& segment) noexcept;
+    bool process_ack(Hot& hot, const TcpSegment& segment) noexcept;
+    void take_window(Hot& hot, uint32_t window) noexcept;
+    void acked(Hot& hot, uint32_t ack, const TcpSegment& segment) noexcept;
+    void sample_rtt(Hot& hot, uint32_t ack, const TcpSegment& segment) noexcept;
+    bool fin_acked(Hot& hot) noexcept;
+    void process_data(Hot& hot, TcpSegment& segment) noexcept;
+    void store_data(Hot& hot, const TcpSegment& segment) noexcept;
+    void process_fin(Hot& hot) noexcept;
+    void challenge(Hot& hot) noexcept;
+    void owe_ack_now(Hot& hot) noexcept;
+
+    // --- tcp_handshake.cc
+    void input_no_connection(const TcpSegment& segment, ConnectionKey key) noexcept;
+    void input_syn(const TcpSegment& segment, ConnectionKey key) noexcept;
+    void input_half_open(uint32_t id, const TcpSegment& segment) noexcept;
+    void establish(uint32_t half_id, const TcpSegment& segment) noexcept;
+    void drop_half_open(uint32_t id) noexcept;
+    void input_syn_sent(Hot& hot, const TcpSegment& segment) noexcept;
+    void take_syn_options(Hot& hot, const TcpSegment& segment) noexcept;
+    void input_time_wait(uint32_t id, const TcpSegment& segment) noexcept;
+    void drop_time_wait(uint32_t id) noexcept;
+    void send_syn_ack(uint32_t id) noexcept;
+    void send_rst_to(const TcpSegment& segment) noexcept;
+    void half_open_timer(uint32_t id) noexcept;
+    uint32_t initial_sequence(ConnectionKey key) const noexcept;
+    uint16_t our_mss() const noexcept;
+    uint16_t effective_mss(uint16_t peer_mss, bool timestamps) const noexcept;
+    uint8_t our_scale() const noexcept;
+
+    // --- tcp_output.cc
+    // False: no transmit frame was to be had; the session stays dirty.
+    bool output(Hot& hot) noexcept;
+    bool output_syn(Hot& hot) noexcept;
+    bool output_data(Hot& hot, bool& sent) noexcept;
+    bool retransmit_head(Hot& hot) noexcept;
+    bool send_probe(Hot& hot) noexcept;
+    bool send_next(Hot& hot, uint32_t size, bool fin) noexcept;
+    bool send_data(Hot& hot, uint32_t seq, uint32_t size, bool fin,
+                   send_queue::Cursor& cursor) noexcept;
+    bool send_ack(Hot& hot, uint32_t seq) noexcept;
+    void send_reset(Hot& hot) noexcept;
+    void fill_fields(Hot& hot, SegmentFields& fields, uint32_t seq, uint8_t flags) noexcept;
+    uint32_t usable_window(const Hot& hot) const noexcept;
+    uint32_t next_size(Hot& hot, uint32_t unsent, uint32_t window) noexcept;
+    void put_syn_options(SegmentFields& fields, uint16_t mss, bool scale, bool timestamps,
+                         uint32_t echo) const noexcept;
+    uint16_t advertise(Hot& hot) noexcept;
+    bool window_update_due(const Hot& hot) const noexcept;
+    void note_ack_sent(Hot& hot) noexcept;
+    void put_timestamps(SegmentFields& fields, uint32_t echo) const noexcept;
+    void set_retransmission_timer(Hot& hot) noexcept;
+
+    // --- tcp_timers.cc
+    void run_timers() noexcept;
+    void session_timer(Hot& hot) noexcept;
+    void on_retransmission_timeout(Hot& hot) noexcept;
+    void on_persist_timeout(Hot& hot) noexcept;
+    bool check_keepalive(Hot& hot) noexcept;
+    void on_linger_timeout(Hot& hot) noexcept;
+    void rearm(Hot& hot) noexcept;
+    uint32_t deadline_in(uint32_t ticks) const noexcept {
+        const uint32_t deadline = now_tick_ + ticks;
+        return deadline == 0 ? 1 : deadline;  // 0 means none
+    }
+    uint32_t rto_ticks(const Hot& hot) const noexcept {
+        return ticks_of_us(rto::current_us(hot, rto_limits_));
+    }
+    uint32_t timestamp_now() const noexcept { return now_tick_ + timestamp_offset_; }
+    uint32_t now_us() const noexcept { return static_cast<uint32_t>(now_ns_ / 1000); }
+
+    const TcpOptions options_;
+    const SipKey isn_key_;
+    const rto::Limits rto_limits_;
+    const uint32_t half_base_;  // first id of the half-open entries
+    const uint32_t wait_base_;  // first id of the TIME_WAIT entries
+    stats::WorkerCounters* const counters_;
+    const uint32_t timestamp_offset_;
+
+    uint64_t now_ns_ = 0;
+    uint32_t now_tick_ = 0;
+    bool started_ = false;
+
+    Interface interface_;
+    BlockPool pool_;
+    ConnectionTable table_;
+    TimerWheel wheel_;
+    std::vector<Hot> hot_;
+    std::vector<Cold> cold_;
+    std::vector<HalfOpen> half_open_;
+    std::vector<TimeWait> time_wait_;
+    FreeIds free_sessions_;
+    FreeIds free_half_open_;
+    FreeIds free_time_wait_;
+    IdFifo ready_;
+    IdFifo dirty_;
+    IdFifo starved_;
+    IdFifo unresolved_;
+    IdFifo zombies_;
+
+    io::Event* events_ = nullptr;  // the caller's, during poll()
+    size_t events_max_ = 0;
+    size_t events_count_ = 0;
+    size_t held_count_ = 0;
+    uint32_t blocks_later_ = kNoBlock;  // delivered; freed by release()
+    uint32_t resolutions_seen_ = 0;
+    uint16_t ephemeral_next_ = 0;
+    std::array<RxFrame, kBurst> held_;
+    std::array<TcpSegment, kBurst> segments_;
+    std::array<bool, kBurst> is_tcp_;
+};
+
+}  // namespace cachee::net

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+// How connections begin (half-open entries for passive opens, sessions for active ones), what is
+// left of them (TIME_WAIT), and the answer to segments that belong to none. Worker thread only.
+#include <algorithm>
+#include <cstring>
+
+#include "net/congestion.h"
+#include "net/tcp_core.h"
+
+namespace cachee::net {
+
+using io::CloseReason;
+using io::SessionIndex;
+using stats::Counter;
+
+namespace {
+
+constexpr uint16_t kMssDefault = 536;  // RFC 9293, 3.7.1
+constexpr uint16_t kMssMin = 64;       // below it, headers would be all we send
+
+}  // namespace
+
+// RFC 6528: a clock of 4 us per step plus a keyed function of the addresses.
+uint32_t TcpCore::initial_sequence(ConnectionKey key) const noexcept {
+    return static_cast<uint32_t>(now_ns_ >> 12) +
+           static_cast<uint32_t>(siphash_128(isn_key_, key, options_.local_ip));
+}
+
+uint16_t TcpCore::our_mss() const noexcept {
+    return static_cast<uint16_t>(std::min<uint32_t>(interface_.port_info().mtu, 65535) -
+                                 kIpv4Bytes - kTcpBytes);
+}
+
+uint16_t TcpCore::effective_mss(uint16_t peer_mss, bool timestamps) const noexcept {
+    const uint16_t offered = peer_mss == 0 ? kMssDefault : std::max(peer_mss, kMssMin);
+    return static_cast<uint16_t>(std::min(offered, our_mss()) - (timestamps ? 12 : 0));
+}
+
+uint8_t TcpCore::our_scale() const noexcept {
+    uint8_t scale = 0;
+    while ((options_.receive_window_bytes >> scale) > 65535) ++scale;
+    return scale;
+}
+
+void TcpCore::input_no_connection(const TcpSegment& segment, ConnectionKey key) noexcept {
+    if ((segment.flags & kRst) != 0) return;
+    const bool listening = options_.listen_port != 0 && segment.dst_port == options_.listen_port;
+    if (listening && (segment.flags & (kSyn | kAck | kFin)) == kSyn) {
+        input_syn(segment, key);
+        return;
+    }
+    count(Counter::drop_no_listener);
+    send_rst_to(segment);
+}
+
+// RFC 9293, 3.5.2: so that whatever sent this segment believes it.
+void TcpCore::send_rst_to(const TcpSegment& segment) noexcept {
+    if ((segment.flags & kRst) != 0) return;
+    TxFrame* frame = interface_.tx_frame();
+    if (frame == nullptr) {
+        count(Counter::drop_no_buffer);
+        return;
+    }
+    SegmentFields fields;
+    std::memcpy(fields.dst_mac.data(), segment.src_mac, 6);
+    fields.remote_ip = segment.src_ip;
+    fields.remote_port = segment.src_port;
+    fields.local_port = segment.dst_port;
+    if ((segment.flags & kAck) != 0) {
+        fields.seq = segment.ack;
+        fields.flags = kRst;
+    } else {
+        fields.ack = segment.seq + segment.length();
+        fields.flags = kRst | kAck;
+    }
+    interface_.send_segment(*frame, fields, 0);
+    count(Counter::tcp_resets_out);
+}
+
+// --- passive open
+
+void TcpCore::input_syn(const TcpSegment& segment, ConnectionKey key) noexcept {
+    if (free_sessions_.size() == 0) {
+        count(Counter::drop_table_full);
+        count(Counter::sessions_refused);
+        return;
+    }
+    const uint32_t slot = free_half_open_.take();
+    if (slot == FreeIds::kNone) {
+        count(Counter::drop_table_full);
+        return;
+    }
+    HalfOpen& half = half_open_[slot];
+    half = HalfOpen{};
+    half.key = key;
+    std::memcpy(half.mac.data(), segment.src_mac, 6);
+    half.mss = segment.mss;
+    half.iss = initial_sequence(key);
+    half.irs = segment.seq;
+    half.ts_recent = segment.ts_value;
+    half.window = segment.window;
+    half.window_scale = segment.window_scale;
+    half.has_timestamps = segment.has_timestamps;
+    const uint32_t id = half_base_ + slot;
+    table_.set(key, id);
+    send_syn_ack(id);
+    wheel_.arm(id, now_tick_ + ticks_of_ms(options_.rto_initial_ms));
+}
+
+void TcpCore::send_syn_ack(uint32_t id) noexcept {
+    const HalfOpen& half = half_open_[id - half_base_];
+    TxFrame* frame = interface_.tx_frame();
+    if (frame == nullptr) {
+        count(Counter::drop_no_buffer);  // the timer sends it again
+        return;
+    }
+    SegmentFields fields;
+    fields.dst_mac = half.mac;
+    fields.remote_ip = remote_ip_of(half.key);
+    fields.remote_port = remote_port_of(half.key);
+    fields.local_port = local_port_of(half.key);
+    fields.seq = half.iss;
+    fields.ack = half.irs + 1;
+    fields.flags = kSyn | kAck;
+    fields.window = static_cast<uint16_t>(std::min(options_.receive_window_bytes, 65535u));
+    put_syn_options(fields, our_mss(), half.window_scale != kNoWindowScale, half.has_timestamps,
+                    half.ts_recent);
+    interface_.send_segment(*frame, fields, 0);
+}
+
+void TcpCore::half_open_timer(uint32_t id) noexcept {
+    HalfOpen& half = half_open_[id - half_base_];
+    if (half.retries >= options_.syn_retransmissions_max) {
+        drop_half_open(id);
+        return;
+    }
+    ++half.retries;
+    count(Counter::tcp_retransmits);
+    send_syn_ack(id);
+    const uint64_t wait_ms = std::min<uint64_t>(
+        uint64_t{options_.rto_initial_ms} << std::min<uint32_t>(half.retries, 16),
+        options_.rto_max_ms);
+    wheel_.arm(id, now_tick_ + ticks_of_ms(wait_ms));
+}
+
+void TcpCore::drop_half_open(uint32_t id) noexcept {
+    table_.erase(half_open_[id - half_base_].key);
+    wheel_.cancel(id);
+    free_half_open_.give(id - half_base_);
+}
+
+void TcpCore::input_half_open(uint32_t id, const TcpSegment& segment) noexcept {
+    const HalfOpen& half = half_open_[id - half_base_];
+    if ((segment.flags & kRst) != 0) {
+        if (segment.seq == half.irs + 1) {
+            count(Counter::tcp_resets_in);
+            drop_half_open(id);
+        } else {
+            count(Counter::drop_out_of_window);
+        }
+        return;
+    }
+    if ((segment.flags & kSyn) != 0) {
+        // The same SYN again, or one that does not fit: the SYN and ACK answers both, and is the
+        // challenge (RFC 5961, 4) that makes a restarted peer reset this entry.
+        send_syn_ack(id);
+        return;
+    }
+    if ((segment.flags & kAck) == 0) return;
+    if (segment.ack != half.iss + 1) {
+        send_rst_to(segment);
+        return;
+    }
+    const bool too_old =
+        half.has_timestamps && segment.has_timestamps && seq_lt(segment.ts_value, half.ts_recent);
+    const uint32_t offset = segment.seq - (half.irs + 1);
+    if (too_old || offset >= std::min(options_.receive_window_bytes, 65535u)) {
+        count(Counter::drop_out_of_window);
+        send_syn_ack(id);
+        return;
+    }
+    establish(id, segment);
+}
+
+void TcpCore::establish(uint32_t half_id, const TcpSegment& segment) noexcept {
+    const HalfOpen half = half_open_[half_id - half_base_];
+    const uint32_t index = free_sessions_.take();
+    drop_half_open(half_id);
+    if (index == FreeIds::kNone) {
+        count(Counter::drop_table_full);
+        count(Counter::sessions_refused);
+        send_rst_to(segment);
+        return;
+    }
+    Hot& hot = open_session(index, half.key);
+    Cold& cold = cold_[index];
+    hot.state = State::kEstablished;
+    hot.mac = half.mac;
+    hot.flags |= kMacKnown | kOpenedDue;
+    if (half.has_timestamps) hot.flags |= kHasTimestamps;
+    hot.ts_recent = half.ts_recent;
+    hot.mss = effective_mss(half.mss, half.has_timestamps);
+    if (half.window_scale != kNoWindowScale) {
+        hot.snd_scale = half.window_scale;
+        hot.rcv_scale = our_scale();
+    }
+    cold.iss = half.iss;
+    cold.irs = half.irs;
+    cold.recover = half.iss;
+    hot.snd_una = hot.snd_nxt = hot.snd_max = half.iss + 1;
+    hot.snd_wnd = segment.window << hot.snd_scale;
+    hot.snd_wl1 = segment.seq;
+    hot.snd_wl2 = segment.ack;
+    cold.snd_wnd_max = hot.snd_wnd;
+    hot.rcv_nxt = hot.rcv_read = hot.rcv_acked = half.irs + 1;
+    hot.rcv_edge = hot.rcv_nxt + std::min(options_.receive_window_bytes, 65535u);
+    congestion::start(hot);
+    if (half.retries > 0) hot.cwnd = hot.mss;  // RFC 5681, 3.1: the SYN was lost
+    count(Counter::tcp_opened);
+    if (!deliver(hot)) mark_ready(hot);
+    mark_dirty(hot);
+    input_session(hot, segment);
+}
+
+// --- active open
+
+SessionIndex TcpCore::connect(uint32_t ip, uint16_t port, uint16_t local_port) noexcept {
+    ConnectionKey key = connection_key(ip, port, local_port);
+    if (local_port == 0) {
+        constexpr uint32_t kFirst = 32768;
+        constexpr uint32_t kCount = 65536 - kFirst;
+        uint32_t tries = 0;
+        do {
+            if (tries++ == kCount) return kNoSession;
+            local_port = static_cast<uint16_t>(kFirst + (ephemeral_next_++ % kCount));
+            key = connection_key(ip, port, local_port);
+        } while (table_.find(key) != ConnectionTable::kNone);
+    } else if (table_.find(key) != ConnectionTable::kNone) {
+        return kNoSession;
+    }
+    const uint32_t index = free_sessions_.take();
+    if (index == FreeIds::kNone) return kNoSession;
+    Hot& hot = open_session(index, key);
+    Cold& cold = cold_[index];
+    hot.state = State::kSynSent;
+    cold.iss = initial_sequence(key);
+    cold.recover = cold.iss;
+    hot.snd_una = hot.snd_nxt = hot.snd_max = cold.iss;
+    mark_dirty(hot);
+    return index;
+}
+
+void TcpCore::take_syn_options(Hot& hot, const TcpSegment& segment) noexcept {
+    if (segment.has_timestamps) {
+        hot.flags |= kHasTimestamps;
+        hot.ts_recent = segment.ts_value;
+    }
+    hot.mss = effective_mss(segment.mss, segment.has_timestamps);
+    if (segment.window_scale != kNoWindowScale) {
+        hot.snd_scale = segment.window_scale;
+        hot.rcv_scale = our_scale();
+    }
+    Cold& cold = cold_of(hot);
+    cold.irs = segment.seq;
+    hot.rcv_nxt = hot.rcv_read = segment.seq + 1;
+    hot.rcv_acked = hot.rcv_nxt;
+    hot.rcv_edge = hot.rcv_nxt + std::min(options_.receive_window_bytes, 65535u);
+    hot.snd_wnd = segment.window;  // never scaled in a SYN
+    hot.snd_wl1 = segment.seq;
+    hot.snd_wl2 = segment.ack;
+    cold.snd_wnd_max = hot.snd_wnd;
+    congestion::start(hot);
+    if (cold.retries > 0) hot.cwnd = hot.mss;
+}
+
+// RFC 9293, 3.10.7.3.
+void TcpCore::input_syn_sent(Hot& hot, const TcpSegment& segment) noexcept {
+    Cold& cold = cold_of(hot);
+    const bool has_ack = (segment.flags & kAck) != 0;
+    const bool ack_good = has_ack && segment.ack == cold.iss + 1 && hot.snd_max != cold.iss;
+    if (has_ack && !ack_good) {
+        send_rst_to(segment);
+        return;
+    }
+    if ((segment.flags & kRst) != 0) {
+        if (!has_ack) return;
+        count(Counter::tcp_resets_in);
+        finish(hot, CloseReason::kReset, true);
+        return;
+    }
+    if ((segment.flags & kSyn) == 0) return;
+    hot.heard_tick = now_tick_;
+    take_syn_options(hot, segment);
+    hot.rtx_deadline = 0;
+    hot.backoff = 0;
+    if (!has_ack) {  // simultaneous open
+        std::memcpy(hot.mac.data(), segment.src_mac, 6);
+        hot.flags |= kMacKnown;
+        hot.state = State::kSynReceived;
+        hot.snd_nxt = cold.iss;
+        cold.retries = 0;
+        mark_dirty(hot);
+        return;
+    }
+    hot.state = State::kEstablished;
+    hot.snd_una = hot.snd_nxt = segment.ack;
+    cold.retries = 0;
+    hot.flags |= kOpenedDue;
+    count(Counter::tcp_opened);
+    owe_ack_now(hot);
+    mark_ready(hot);
+    TcpSegment rest = segment;  // data or FIN may come with the SYN
+    rest.flags &= static_cast<uint8_t>(~kSyn);
+    ++rest.seq;
+    if (rest.length() > 0) process_data(hot, rest);
+}
+
+// --- TIME_WAIT
+
+void TcpCore::drop_time_wait(uint32_t id) noexcept {
+    table_.erase(time_wait_[id - wait_base_].key);
+    wheel_.cancel(id);
+    free_time_wait_.give(id - wait_base_);
+}
+
+void TcpCore::input_time_wait(uint32_t id, const TcpSegment& segment) noexcept {
+    const TimeWait& wait = time_wait_[id - wait_base_];
+    if ((segment.flags & kRst) != 0) return;  // RFC 1337
+    if ((segment.flags & (kSyn | kAck)) == kSyn) {
+        // A new incarnation is let in when it is certainly newer (RFC 6191).
+        const bool newer = wait.has_timestamps && segment.has_timestamps
+                               ? seq_gt(segment.ts_value, wait.ts_recent)
+                               : seq_gt(segment.seq, wait.rcv_nxt);
+        if (newer) {
+            const ConnectionKey key = wait.key;
+            drop_time_wait(id);
+            input_no_connection(segment, key);
+            return;
+        }
+    }
+    if (segment.length() == 0 && segment.seq == wait.rcv_nxt) return;  // an ACK: nothing to answer
+    TxFrame* frame = interface_.tx_frame();
+    if (frame == nullptr) {
+        count(Counter::drop_no_buffer);
+        return;
+    }
+    SegmentFields fields;
+    fields.dst_mac = wait.mac;
+    fields.remote_ip = remote_ip_of(wait.key);
+    fields.remote_port = remote_port_of(wait.key);
+    fields.local_port = local_port_of(wait.key);
+    fields.seq = wait.snd_nxt;
+    fields.ack = wait.rcv_nxt;
+    fields.window = wait.window;
+    fields.flags = kAck;
+    if (wait.has_timestamps) put_timestamps(fields, wait.ts_recent);
+    interface_.send_segment(*frame, fields, 0);
+    if ((segment.flags & kFin) != 0) {
+        wheel_.arm(id, now_tick_ + ticks_of_ms(options_.time_wait_ms));
+    }
+}
+
+}  // namespace cachee::net

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a session may and must send now: retransmissions, new data within both windows, FIN, ACKs.
+// Runs from flush() for the sessions that something happened to. No Nagle: what is queued goes out.
+// Worker thread only.
+#include <algorithm>
+#include <cstring>
+
+#include "net/congestion.h"
+#include "net/loss_recovery.h"
+#include "net/tcp_core.h"
+
+namespace cachee::net {
+
+using stats::Counter;
+
+bool TcpCore::output(Hot& hot) noexcept {
+    if (hot.state == State::kFree || hot.state >= State::kDone) {
+        hot.acks_owed = 0;
+        return true;
+    }
+    const bool syn_in_flight = hot.snd_una == cold_of(hot).iss;
+    if (hot.state == State::kSynSent || syn_in_flight) return output_syn(hot);
+    if ((hot.flags & kRetransmitHead) != 0) {
+        if (!retransmit_head(hot)) return false;
+        hot.flags &= ~kRetransmitHead;
+    }
+    while (hot.acks_owed > 0) {
+        if (!send_ack(hot, hot.snd_nxt)) return false;
+        --hot.acks_owed;
+    }
+    bool sent = false;
+    if ((hot.flags & kProbeDue) != 0) {
+        if (!send_probe(hot)) return false;
+        hot.flags &= ~kProbeDue;
+        sent = true;
+    }
+    if (!output_data(hot, sent)) return false;
+    if (!sent) {
+        const uint32_t unacked = hot.rcv_nxt - hot.rcv_acked;
+        const bool delayed = (hot.flags & kAckDelayed) != 0;
+        const bool now =
+            delayed && (unacked >= 2u * cold_of(hot).our_mss || options_.delayed_ack_ms == 0);
+        if (now || window_update_due(hot)) {
+            if (!send_ack(hot, hot.snd_nxt)) return false;
+        } else if (delayed && hot.ack_deadline == 0) {
+            hot.ack_deadline = deadline_in(ticks_of_ms(options_.delayed_ack_ms));
+        }
+    }
+    set_retransmission_timer(hot);
+    return true;
+}
+
+// SYN of an active open, or SYN and ACK of a simultaneous one.
+bool TcpCore::output_syn(Hot& hot) noexcept {
+    Cold& cold = cold_of(hot);
+    if (hot.snd_nxt != cold.iss && hot.acks_owed == 0) return true;  // waiting for the answer
+    if ((hot.flags & kMacKnown) == 0) {
+        if (!interface_.resolve(remote_ip_of(hot.key), now_tick_, hot.mac)) {
+            if ((hot.flags & kUnresolved) == 0) {
+                hot.flags |= kUnresolved;
+                unresolved_.push(index_of(hot));
+            }
+            if (hot.rtx_deadline == 0) hot.rtx_deadline = deadline_in(ArpCache::kAskAgainTicks);
+            return true;
+        }
+        hot.flags |= kMacKnown;
+    }
+    TxFrame* frame = interface_.tx_frame();
+    if (frame == nullptr) return false;
+    const bool answer = hot.state != State::kSynSent;
+    SegmentFields fields;
+    fill_fields(hot, fields, cold.iss, answer ? kSyn | kAck : kSyn);
+    fields.option_bytes = 0;
+    fields.window = static_cast<uint16_t>(std::min(options_.receive_window_bytes, 65535u));
+    const bool timestamps = !answer || (hot.flags & kHasTimestamps) != 0;
+    put_syn_options(fields, cold.our_mss, !answer || hot.rcv_scale != 0, timestamps, hot.ts_recent);
+    interface_.send_segment(*frame, fields, 0);
+    if (hot.snd_max != cold.iss) count(Counter::tcp_retransmits);
+    hot.acks_owed = 0;
+    hot.snd_nxt = hot.snd_max = cold.iss + 1;
+    hot.rcv_acked = hot.rcv_nxt;
+    hot.rtx_deadline = deadline_in(rto_ticks(hot));
+    return true;
+}
+
+void TcpCore::put_syn_options(SegmentFields& fields, uint16_t mss, bool scale, bool timestamps,
+                              uint32_t echo) const noexcept {
+    uint8_t* p = fields.options;
+    p[0] = 2;
+    p[1] = 4;
+    store_be16(p + 2, mss);
+    p += 4;
+    if (scale) {
+        p[0] = 1;
+        p[1] = 3;
+        p[2] = 3;
+        p[3] = our_scale();
+        p += 4;
+    }
+    fields.option_bytes = static_cast<uint8_t>(p - fields.options);
+    if (timestamps) put_timestamps(fields, echo);
+}
+
+void TcpCore::put_timestamps(SegmentFields& fields, uint32_t echo) const noexcept {
+    uint8_t* p = fields.options + fields.option_bytes;
+    store_be32(p, 0x0101080a);
+    store_be32(p + 4, timestamp_now());
+    store_be32(p + 8, echo);
+    fields.option_bytes = static_cast<uint8_t>(fields.option_bytes + 12);
+}
+
+void TcpCore::fill_fields(Hot& hot, SegmentFields& fields, uint32_t seq, uint8_t flags) noexcept {
+    fields.dst_mac = hot.mac;
+    fields.remote_ip = remote_ip_of(hot.key);
+    fields.remote_port = remote_port_of(hot.key);
+    fields.local_port = local_port_of(hot.key);
+    fields.seq = seq;
+    fields.flags = flags;
+    if ((flags & kAck) != 0) fields.ack = hot.rcv_nxt;
+    if ((flags & kSyn) != 0) return;
+    fields.window = (flags & kRst) != 0 ? uint16_t{0} : advertise(hot);
+    if ((hot.flags & kHasTimestamps) != 0) put_timestamps(fields, hot.ts_recent);
+}
+
+// What the window field says, and moves the promised edge. It never moves left, and moves right
+// only by an amount worth telling (RFC 9293, 3.8.6.2.2).
+uint16_t TcpCore::advertise(Hot& hot) noexcept {
+    const uint32_t unread = hot.rcv_nxt - hot.rcv_read;
+    const uint32_t full = options_.receive_window_bytes;
+    const uint32_t window = unread < full ? full - unread : 0;
+    const uint32_t edge = hot.rcv_nxt + ((window >> hot.rcv_scale) << hot.rcv_scale);
+    const uint32_t worth = std::min(full / 2, uint32_t{cold_of(hot).our_mss});
+    if (seq_ge(edge, hot.rcv_edge + worth)) hot.rcv_edge = edge;
+    const uint32_t left = seq_gt(hot.rcv_edge, hot.rcv_nxt) ? hot.rcv_edge - hot.rcv_nxt : 0;
+    return static_cast<uint16_t>(std::min(left >> hot.rcv_scale, 65535u));
+}
+
+bool TcpCore::window_update_due(const Hot& hot) const noexcept {
+    const uint32_t unread = hot.rcv_nxt - hot.rcv_read;
+    const uint32_t full = options_.receive_window_bytes;
+    if (unread >= full || (hot.flags & kFinReceived) != 0) return false;
+    const uint32_t edge = hot.rcv_nxt + (((full - unread) >> hot.rcv_scale) << hot.rcv_scale);
+    const uint32_t promised = seq_gt(hot.rcv_edge, hot.rcv_nxt) ? hot.rcv_edge - hot.rcv_nxt : 0;
+    const uint32_t mss = cold_[index_of(hot)].our_mss;
+    // Worth a segment of its own: half the window, or the peer has (nearly) nothing left to send
+    // into.
+    const uint32_t gain = edge - hot.rcv_nxt - std::min(promised, edge - hot.rcv_nxt);
+    return gain >= full / 2 || (promised < 2 * mss && gain >= std::min(full / 2, 2 * mss));
+}
+
+void TcpCore::note_ack_sent(Hot& hot) noexcept {
+    hot.rcv_acked = hot.rcv_nxt;
+    hot.ack_deadline = 0;
+    hot.flags &= ~kAckDelayed;
+}
+
+bool TcpCore::send_ack(Hot& hot, uint32_t seq) noexcept {
+    TxFrame* frame = interface_.tx_frame();
+    if (frame == nullptr) return false;
+    SegmentFields fields;
+    fill_fields(hot, fields, seq, kAck);
+    interface_.send_segment(*frame, fields, 0);
+    note_ack_sent(hot);
+    return true;
+}
+
+void TcpCore::send_reset(Hot& hot) noexcept {
+    TxFrame* frame = interface_.tx_frame();
+    if (frame == nullptr) {
+        count(Counter::drop_no_buffer);
+        return;
+    }
+    SegmentFields fields;
+    fill_fields(hot, fields, hot.snd_nxt, kRst | kAck);
+    interface_.send_segment(*frame, fields, 0);
+    count(Counter::tcp_resets_out);
+}
+
+uint32_t TcpCore::usable_window(const Hot& hot) const noexcept {
+    const uint32_t window = std::min(hot.cwnd + loss_recovery::limited_transmit(hot), hot.snd_wnd);
+    const uint32_t flight = hot.snd_nxt - hot.snd_una;
+    return window > flight ? window - flight : 0;
+}
+
+// How much of the unsent data goes into the next frame; 0: better to wait (RFC 9293, 3.8.6.2.1).
+uint32_t TcpCore::next_size(Hot& hot, uint32_t unsent, uint32_t window) noexcept {
+    const uint32_t size = std::min(unsent, window);
+    if (size < hot.mss) {
+        if (size == unsent) return size;
+        return size > 0 && size >= cold_of(hot).snd_wnd_max / 2 ? size : 0;
+    }
+    const uint32_t option_bytes = (hot.flags & kHasTimestamps) != 0 ? 12 : 0;
+    const uint32_t tso = interface_.tso_payload_max(option_bytes);
+    if (tso < 2u * hot.mss || size == hot.mss) return hot.mss;
+    const uint32_t most = std::min(size, tso);
+    return most == unsent ? most : most - most % hot.mss;
+}
+
+bool TcpCore::output_data(Hot& hot, bool& sent) noexcept {
+    if (hot.state == State::kFinWait2) return true;
+    Cold& cold = cold_of(hot);
+    if (hot.snd_una == hot.snd_max && hot.sq_bytes > 0 && cold.sent_tick != 0 &&
+        now_tick_ - cold.sent_tick > rto_ticks(hot)) {
+        congestion::on_idle(hot);
+    }
+    for (;;) {
+        const uint32_t end = hot.snd_una + hot.sq_bytes;
+        if (seq_gt(hot.snd_nxt, end)) return true;  // the FIN has gone too
+        const uint32_t unsent = end - hot.snd_nxt;
+        const bool fin_queued = (hot.flags & kFinQueued) != 0;
+        if (unsent == 0 && !fin_queued) return true;
+        const uint32_t window = usable_window(hot);
+        if (window == 0) return true;
+        const uint32_t size = unsent == 0 ? 0 : next_size(hot, unsent, window);
+        if (size == 0 && unsent > 0) return true;
+        const bool fin = fin_queued && size == unsent && window > size;
+        if (size == 0 && !fin) return true;
+        if (!send_next(hot, size, fin)) return false;
+        sent = true;
+    }
+}
+
+// Sends from snd_nxt on and moves it.
+bool TcpCore::send_next(Hot& hot, uint32_t size, bool fin) noexcept {
+    const bool fresh = hot.snd_nxt == hot.snd_max;
+    send_queue::Cursor cursor{hot.sq_next, hot.sq_next_offset};
+    if (!send_data(hot, hot.snd_nxt, size, fin, cursor)) return false;
+    if (!fresh) count(Counter::tcp_retransmits);
+    if (size > 0) {
+        hot.sq_next = cursor.block;
+        hot.sq_next_offset = static_cast<uint16_t>(cursor.offset);
+    }
+    hot.snd_nxt += size + (fin ? 1 : 0);
+    if (fin) hot.flags |= kFinSent;
+    if (seq_gt(hot.snd_nxt, hot.snd_max)) hot.snd_max = hot.snd_nxt;
+    if (fresh) {
+        cold_of(hot).sent_tick = deadline_in(0);
+        if ((hot.flags & kRttTiming) == 0) {
+            hot.flags |= kRttTiming;
+            hot.rtt_seq = hot.snd_nxt;
+            hot.rtt_start_us = now_us();
+        }
+    }
+    return true;
+}
+
+bool TcpCore::send_data(Hot& hot, uint32_t seq, uint32_t size, bool fin,
+                        send_queue::Cursor& cursor) noexcept {
+    TxFrame* frame = interface_.tx_frame();
+    if (frame == nullptr) return false;
+    uint8_t flags = kAck;
+    if (size > 0 && seq + size == hot.snd_una + hot.sq_bytes) flags |= kPsh;
+    if (fin) flags |= kFin;
+    SegmentFields fields;
+    fill_fields(hot, fields, seq, flags);
+    if (size > hot.mss) fields.tso_mss = hot.mss;
+    if (size > 0) {
+        send_queue::copy_out(pool_, cursor, Interface::payload_of(*frame, fields.option_bytes),
+                             size);
+    }
+    interface_.send_segment(*frame, fields, size);
+    note_ack_sent(hot);
+    return true;
+}
+
+bool TcpCore::retransmit_head(Hot& hot) noexcept {
+    const uint32_t flight = hot.snd_max - hot.snd_una;
+    if (flight == 0) return true;
+    send_queue::Cursor cursor{hot.sq_head,
+                              hot.sq_head == kNoBlock ? 0u : uint32_t{pool_.at(hot.sq_head).start}};
+    const uint32_t size = std::min({uint32_t{hot.mss}, hot.sq_bytes, flight});
+    const bool fin = (hot.flags & kFinSent) != 0 && size == hot.sq_bytes && size < flight;
+    if (!send_data(hot, hot.snd_una, size, fin, cursor)) return false;
+    count(Counter::tcp_retransmits);
+    hot.rtx_deadline = deadline_in(rto_ticks(hot));
+    return true;
+}
+
+// One byte (or what the small window lets through) past a closed window: the answer tells whether
+// it has opened (RFC 9293, 3.8.6.1).
+bool TcpCore::send_probe(Hot& hot) noexcept {
+    const uint32_t end = hot.snd_una + hot.sq_bytes;
+    if (seq_gt(hot.snd_nxt, end)) return true;
+    const uint32_t unsent = end - hot.snd_nxt;
+    if (unsent == 0 && (hot.flags & kFinQueued) == 0) return true;
+    const uint32_t size = std::min({unsent, std::max(hot.snd_wnd, 1u), uint32_t{hot.mss}});
+    if (!send_next(hot, size, unsent == 0)) return false;
+    hot.flags &= ~kRttTiming;
+    count(Counter::tcp_probes);
+    return true;
+}
+
+void TcpCore::set_retransmission_timer(Hot& hot) noexcept {
+    if (hot.snd_una != hot.snd_max) {
+        if (hot.rtx_deadline == 0 || (hot.flags & kPersist) != 0) {
+            hot.rtx_deadline = deadline_in(rto_ticks(hot));
+        }
+        hot.flags &= ~kPersist;
+        return;
+    }
+    const bool blocked = hot.sq_bytes > 0 || ((hot.flags & (kFinQueued | kFinSent)) == kFinQueued);
+    if (!blocked) {
+        hot.rtx_deadline = 0;
+        hot.flags &= ~kPersist;
+    } else if ((hot.flags & kPersist) == 0 || hot.rtx_deadline == 0) {
+        hot.flags |= kPersist;
+        hot.rtx_deadline = deadline_in(rto_ticks(hot));
+    }
+}
+
+}  // namespace cachee::net

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// What happens when time passes. A session has one node in the wheel, armed at the earliest of its
+// deadlines; a deadline that moves later leaves the node alone, and it re-arms itself when it
+// fires. Worker thread only.
+#include <algorithm>
+
+#include "net/congestion.h"
+#include "net/send_queue.h"
+#include "net/tcp_core.h"
+
+namespace cachee::net {
+
+using io::CloseReason;
+using stats::Counter;
+
+void TcpCore::run_timers() noexcept {
+    wheel_.advance(now_tick_, kTimersPerPoll, [this](uint32_t id) {
+        if (id < half_base_) {
+            hot_[id].armed_tick = 0;
+            session_timer(hot_[id]);
+        } else if (id < wait_base_) {
+            half_open_timer(id);
+        } else {
+            drop_time_wait(id);
+        }
+    });
+}
+
+void TcpCore::session_timer(Hot& hot) noexcept {
+    if (hot.state == State::kFree || hot.state >= State::kDone) return;
+    Cold& cold = cold_of(hot);
+    if (hot.ack_deadline != 0 && seq_ge(now_tick_, hot.ack_deadline)) {
+        hot.ack_deadline = 0;
+        owe_ack_now(hot);
+    }
+    if (cold.linger_deadline != 0 && seq_ge(now_tick_, cold.linger_deadline)) {
+        on_linger_timeout(hot);
+        return;
+    }
+    if (hot.rtx_deadline != 0 && seq_ge(now_tick_, hot.rtx_deadline)) {
+        hot.rtx_deadline = 0;
+        if ((hot.flags & kPersist) != 0) {
+            on_persist_timeout(hot);
+        } else {
+            on_retransmission_timeout(hot);
+        }
+        if (hot.state >= State::kDone) return;
+    }
+    if (!check_keepalive(hot)) return;
+    rearm(hot);
+}
+
+void TcpCore::on_retransmission_timeout(Hot& hot) noexcept {
+    Cold& cold = cold_of(hot);
+    const bool handshake = hot.snd_una == cold.iss;
+    const uint32_t retries_max =
+        handshake ? options_.syn_retransmissions_max : options_.retransmissions_max;
+    if (cold.retries >= retries_max) {
+        count(Counter::tcp_timeouts);
+        if (!handshake) send_reset(hot);
+        finish(hot, CloseReason::kTimeout, true);
+        return;
+    }
+    count(Counter::tcp_rto);
+    const bool first = cold.retries == 0;
+    ++cold.retries;
+    if (hot.backoff < 16) ++hot.backoff;
+    hot.flags &= ~(kRttTiming | kRecovery | kRetransmitHead);
+    hot.dup_acks = 0;
+    hot.snd_nxt = hot.snd_una;
+    mark_dirty(hot);
+    if (handshake) return;
+    // The next hop may have moved; the cache asks again when its entry is old.
+    if (cold.retries >= 2) {
+        MacAddress mac;
+        if (interface_.resolve(remote_ip_of(hot.key), now_tick_, mac)) hot.mac = mac;
+    }
+    cold.recover = hot.snd_max;
+    congestion::on_timeout(hot, hot.snd_max - hot.snd_una, first);
+    send_queue::rewind(hot, pool_);
+    if (hot.snd_wnd == 0) hot.flags |= kProbeDue;
+}
+
+// Nothing is in flight and the window lets nothing out.
+void TcpCore::on_persist_timeout(Hot& hot) noexcept {
+    Cold& cold = cold_of(hot);
+    if (cold.retries >= options_.retransmissions_max) {
+        count(Counter::tcp_timeouts);
+        send_reset(hot);
+        finish(hot, CloseReason::kTimeout, true);
+        return;
+    }
+    ++cold.retries;
+    if (hot.backoff < 16) ++hot.backoff;
+    hot.flags |= kProbeDue;
+    hot.flags &= ~kPersist;
+    mark_dirty(hot);
+}
+
+// False: the connection was given up.
+bool TcpCore::check_keepalive(Hot& hot) noexcept {
+    if (options_.keepalive_idle_s == 0 || hot.state == State::kSynSent) return true;
+    if (hot.snd_una != hot.snd_max) return true;
+    Cold& cold = cold_of(hot);
+    const uint32_t idle = ticks_of_ms(uint64_t{options_.keepalive_idle_s} * 1000);
+    const uint32_t silent = now_tick_ - hot.heard_tick;
+    if (silent < idle) {
+        cold.keepalives = 0;
+        return true;
+    }
+    if (silent < idle + cold.keepalives * (idle / kKeepalivesMax)) return true;
+    if (cold.keepalives >= kKeepalivesMax) {
+        count(Counter::tcp_timeouts);
+        send_reset(hot);
+        finish(hot, CloseReason::kTimeout, true);
+        return false;
+    }
+    ++cold.keepalives;
+    if (send_ack(hot, hot.snd_nxt - 1)) {
+        count(Counter::tcp_probes);
+    } else {
+        count(Counter::drop_no_buffer);
+    }
+    return true;
+}
+
+void TcpCore::on_linger_timeout(Hot& hot) noexcept {
+    if (hot.state == State::kFinWait2) {
+        finish(hot, CloseReason::kLocal,
+               true);  // all was delivered; only the peer's FIN is missing
+        return;
+    }
+    count(Counter::tcp_timeouts);
+    send_reset(hot);
+    finish(hot, hot.snd_wnd == 0 ? CloseReason::kSlowReader : CloseReason::kTimeout, true);
+}
+
+void TcpCore::rearm(Hot& hot) noexcept {
+    if (hot.state == State::kFree || hot.state >= State::kDone) return;
+    const Cold& cold = cold_of(hot);
+    uint32_t earliest = 0;
+    auto consider = [&](uint32_t deadline) {
+        if (deadline == 0) return;
+        if (earliest == 0 || seq_lt(deadline, earliest)) earliest = deadline;
+    };
+    consider(hot.rtx_deadline);
+    consider(hot.ack_deadline);
+    consider(cold.linger_deadline);
+    if (options_.keepalive_idle_s != 0 && hot.state != State::kSynSent) {
+        const uint32_t idle = ticks_of_ms(uint64_t{options_.keepalive_idle_s} * 1000);
+        const uint32_t due = hot.heard_tick + idle + cold.keepalives * (idle / kKeepalivesMax);
+        consider(due == 0 ? 1 : due);
+    }
+    if (earliest == 0) return;
+    if (hot.armed_tick != 0 && seq_le(hot.armed_tick, earliest)) return;
+    hot.armed_tick = earliest;
+    wheel_.arm(index_of(hot), earliest);
+}
+
+}  // namespace cachee::net

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// cachee's own TCP/IP as an io::Transport over one FramePort: server role (one listening port) and
+// client role (connect()). RFC 9293 with window scale, timestamps and PAWS (7323), NewReno (5681,
+// 6582), RTO (6298), challenge ACKs (5961) and keyed initial sequence numbers (6528).
+//
+// One object per worker, used by that worker's thread only. Time is what poll() and flush() are
+// told. All memory is taken in create(); afterwards nothing allocates, locks or calls the system
+// (what the port does is the port's).
+//
+// Counted here: frames_*, drop_*, tcp_*, arp_in, icmp_*, and sessions_refused. Sessions and stream
+// bytes are the worker's to count.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/result.h"
+#include "base/units.h"
+#include "io/transport.h"
+#include "net/frame_port.h"
+#include "stats/counters.h"
+
+namespace cachee::net {
+
+struct TcpOptions {
+    uint32_t local_ip = 0;        // host order; parse_ipv4_address() in net/headers.h
+    uint32_t prefix_length = 24;  // 0..32
+    uint32_t gateway_ip = 0;      // 0: none
+    uint16_t listen_port = 0;     // 0: client role only
+    uint32_t sessions_max = 16384;
+    uint32_t send_buffer_bytes_max = 1 * base::kMiB;   // per session
+    uint32_t receive_window_bytes = 256 * base::kKiB;  // per session; at most 1 GiB
+    uint64_t buffers_bytes_max = 256 * base::kMiB;     // send and receive blocks of all sessions
+
+    uint32_t rto_initial_ms = 1000;
+    uint32_t rto_min_ms = 20;
+    uint32_t rto_max_ms = 60000;
+    uint32_t retransmissions_max = 12;
+    uint32_t syn_retransmissions_max = 5;
+    uint32_t time_wait_ms = 1000;
+    uint32_t keepalive_idle_s = 300;  // 0: off
+    uint32_t delayed_ack_ms = 20;     // 0: at once
+    uint32_t half_open_max = 4096;
+    uint32_t out_of_order_bytes_max = 256 * base::kKiB;  // per connection
+    uint32_t linger_ms = 10000;  // how long close(kFlush) may take once the peer stops taking data
+    bool verify_checksums = true;
+
+    uint64_t secret_seed = 0;  // from the kernel's generator in production, fixed in tests
+};
+
+inline constexpr io::SessionIndex kNoSession = 0xffffffff;
+
+class TcpTransport : public io::Transport {
+  public:
+    // The port and the counters are borrowed and must outlive the transport.
+    static base::Result<std::unique_ptr<TcpTransport>> create(FramePort& port,
+                                                              const TcpOptions& options,
+                                                              stats::WorkerCounters* counters);
+
+    // Active open. kOpened follows on success, kClosed on failure. local_port 0: one is chosen.
+    // kNoSession when no session is free or the addresses are in use already.
+    virtual io::SessionIndex connect(uint32_t ip, uint16_t port,
+                                     uint16_t local_port = 0) noexcept = 0;
+
+    // Half-close: FIN after what is queued; data of the peer still arrives. kClosed follows once
+    // the peer has closed too.
+    virtual void shutdown_send(io::SessionIndex session) noexcept = 0;
+
+    struct Usage {
+        uint32_t sessions = 0;
+        uint32_t half_open = 0;
+        uint32_t time_wait = 0;
+        uint32_t blocks = 0;  // 2 KiB each
+    };
+    virtual Usage usage() const noexcept = 0;
+};
+
+}  // namespace cachee::net

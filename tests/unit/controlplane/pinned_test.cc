@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sessions with an L2 connection of their own, and reply encodings of the shared lanes.
+#include "fixture.h"
+
+namespace cachee::test {
+namespace {
+
+class PinnedTest : public PlaneTest {
+  protected:
+    void send(uint64_t session, const std::vector<std::string_view>& arguments, uint8_t flags = 0) {
+        data_->command(0, Lane::kPinned, flags, arguments, session);
+    }
+    // What the session got so far, once it ends in `end`.
+    std::string streamed(uint64_t session, const std::string& end) {
+        auto& stream = data_->worker(0).streams[session];
+        data_->until([&] { return stream.ends_with(end); }, 2000);
+        return stream;
+    }
+};
+
+TEST_F(PinnedTest, MultiExec_RunsOnOneConnection_AndInvalidatesBeforeItsReplies) {
+    start(2);
+    const std::string key = data_->key_of(1, "k");
+    set(key, "1");
+    ASSERT_NE(data_->hit(key), nullptr);
+    send(5, {"MULTI"}, kWrite);
+    send(5, {"INCR", key}, kWrite);
+    send(5, {"EXEC"}, kWrite);
+    auto& stream = data_->worker(0).streams[5];
+    while (!stream.ends_with("*1\r\n:2\r\n")) {
+        data_->poll();
+        if (stream.size() >= 20) {
+            EXPECT_EQ(data_->hit(key), nullptr);
+        }
+        ASSERT_LT(stream.size(), 100u);
+    }
+    EXPECT_EQ(stream, "+OK\r\n+QUEUED\r\n*1\r\n:2\r\n");
+    EXPECT_EQ(data_->hit(key), nullptr);
+    EXPECT_EQ(data_->counter(ControlCounter::pinned_sessions), 1u);
+}
+
+TEST_F(PinnedTest, Subscribe_MessagesStreamUntilTheSessionCloses) {
+    start();
+    send(7, {"SUBSCRIBE", "news"});
+    EXPECT_EQ(streamed(7, ":1\r\n"), "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    EXPECT_EQ(client_->text("PUBLISH news hello"), ":1");
+    EXPECT_TRUE(streamed(7, "hello\r\n").ends_with("$4\r\nnews\r\n$5\r\nhello\r\n"));
+    data_->close_session(0, 7);
+    EXPECT_TRUE(data_->until([&] { return client_->text("PUBLISH news again") == ":0"; }, 1000));
+    EXPECT_EQ(data_->counter(ControlCounter::pinned_sessions), 0u);
+}
+
+TEST_F(PinnedTest, Subscribe_Resp3Session_GetsPushes) {
+    start();
+    send(8, {"SUBSCRIBE", "news"}, kResp3);
+    EXPECT_EQ(streamed(8, ":1\r\n"), ">3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+}
+
+TEST_F(PinnedTest, BlockingCommand_AnswersWhenTheListFills) {
+    start();
+    send(3, {"BLPOP", "list", "0"}, kWrite);
+    data_->run_for(50);
+    EXPECT_EQ(data_->worker(0).streams[3], "");
+    client_->run("RPUSH list item");
+    EXPECT_EQ(streamed(3, "item\r\n"), "*2\r\n$4\r\nlist\r\n$4\r\nitem\r\n");
+}
+
+TEST_F(PinnedTest, LargeReply_ArrivesWholeAndInOrder) {
+    start();
+    std::string value(6 << 20, 'a');
+    for (size_t i = 0; i < value.size(); i += 997) value[i] = static_cast<char>('a' + i % 26);
+    client_->run("SET big %b", value.data(), value.size());
+    send(4, {"MULTI"}, kWrite);
+    send(4, {"GET", "big"});
+    send(4, {"EXEC"}, kWrite);
+    auto& stream = data_->worker(0).streams[4];
+    const size_t expected = 5 + 9 + 4 + 10 + value.size() + 2;
+    ASSERT_TRUE(data_->until([&] { return stream.size() >= expected; }, 5000)) << stream.size();
+    EXPECT_TRUE(stream == "+OK\r\n+QUEUED\r\n*1\r\n$6291456\r\n" + value + "\r\n");
+}
+
+TEST_F(PinnedTest, L2Lost_SessionGetsAnErrorAndIsClosed) {
+    start();
+    send(6, {"MULTI"});
+    streamed(6, "+OK\r\n");
+    server_->kill();
+    EXPECT_TRUE(data_->until([&] { return data_->worker(0).closed[6]; }, 1000));
+    EXPECT_NE(data_->worker(0).streams[6].find("-ERR cachee: "), std::string::npos);
+}
+
+TEST_F(PinnedTest, Quit_ClosesWithoutAnError) {
+    start();
+    send(6, {"MULTI"}, kWrite);
+    send(6, {"QUIT"});
+    EXPECT_TRUE(data_->until([&] { return data_->worker(0).closed[6]; }, 1000));
+    EXPECT_EQ(data_->worker(0).streams[6], "+OK\r\n+OK\r\n");
+}
+
+TEST_F(PinnedTest, TooMany_AreRefusedAndClosed) {
+    config_.l2.pinned_connections_max = 1;
+    start();
+    send(1, {"MULTI"});
+    streamed(1, "+OK\r\n");
+    send(2, {"MULTI"});
+    EXPECT_TRUE(data_->until([&] { return data_->worker(0).closed[2]; }, 1000));
+    EXPECT_TRUE(data_->worker(0).streams[2].starts_with("-ERR cachee: too many sessions"));
+    EXPECT_EQ(data_->counter(ControlCounter::pinned_refused), 1u);
+}
+
+class EncodingTest : public PlaneTest {
+  protected:
+    std::string pass(uint8_t flags, const std::vector<std::string_view>& arguments) {
+        return data_->run(0, Lane::kPass, flags, arguments);
+    }
+};
+
+TEST_F(EncodingTest, PassThrough_EachProtocol_IsWhatL2Says) {
+    start();
+    client_->run("HSET h f v");
+    client_->run("ZADD z 1.5 m");
+    client_->run("SADD s m");
+    EXPECT_EQ(pass(0, {"HGETALL", "h"}), "*2\r\n$1\r\nf\r\n$1\r\nv\r\n");
+    EXPECT_EQ(pass(kResp3, {"HGETALL", "h"}), "%1\r\n$1\r\nf\r\n$1\r\nv\r\n");
+    EXPECT_EQ(pass(0, {"ZSCORE", "z", "m"}), "$3\r\n1.5\r\n");
+    EXPECT_EQ(pass(kResp3, {"ZSCORE", "z", "m"}), ",1.5\r\n");
+    EXPECT_EQ(pass(0, {"SMEMBERS", "s"}), "*1\r\n$1\r\nm\r\n");
+    EXPECT_EQ(pass(kResp3, {"SMEMBERS", "s"}), "~1\r\n$1\r\nm\r\n");
+    EXPECT_EQ(pass(kResp3, {"LINDEX", "none", "0"}), "_\r\n");
+    EXPECT_EQ(pass(0, {"LINDEX", "none", "0"}), "$-1\r\n");
+    EXPECT_TRUE(pass(0, {"LPUSH", "h", "x"}).starts_with("-WRONGTYPE "));
+}
+
+TEST_F(EncodingTest, PassThrough_ScriptReplies_KeepTheirResp3Types) {
+    start();
+    const auto eval = [&](const char* script) {
+        return data_->run(0, Lane::kFenced, kResp3 | kWrite, {"EVAL", script, "0"});
+    };
+    EXPECT_EQ(eval("redis.setresp(3) return true"), "#t\r\n");
+    EXPECT_EQ(eval("redis.setresp(3) return {double=0.25}"), ",0.25\r\n");
+    EXPECT_EQ(eval("redis.setresp(3) return {big_number='123456789012345678901234'}"),
+              "(123456789012345678901234\r\n");
+    EXPECT_EQ(eval("redis.setresp(3) return {verbatim_string={format='txt',string='hi'}}"),
+              "=6\r\ntxt:hi\r\n");
+    EXPECT_EQ(eval("return {1,{2,{3}}}"), "*2\r\n:1\r\n*2\r\n:2\r\n*1\r\n:3\r\n");
+}
+
+TEST_F(EncodingTest, Command_LongerThanAPayload_ArrivesWhole) {
+    start();
+    const std::string value(400'000, 'v');
+    EXPECT_EQ(data_->run(0, Lane::kTracked, kWrite, {"SET", "big", value}), "+OK\r\n");
+    EXPECT_EQ(client_->text("GET big"), value);
+    ASSERT_NE(data_->hit("big"), nullptr);
+    EXPECT_EQ(*data_->hit("big"), value);
+}
+
+}  // namespace
+}  // namespace cachee::test
