@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+// cachee-dataplane: composition root of the data plane. Reads the configuration, opens everything that needs
+// privileges, drops them, starts one thread per worker, and waits for a signal. No request passes here.
+#include <pthread.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "bin/arguments.h"
+#include "bin/privileges.h"
+#include "bin/transports.h"
+#include "config/loader.h"
+#include "dataplane/worker_loop.h"
+#include "l1/store.h"
+#include "shm/segment.h"
+
+namespace cachee::bin {
+namespace {
+
+using base::Severity;
+
+constexpr const char* kProgram = "cachee-dataplane";
+
+void log(Severity severity, const std::string& text) { base::log_line(kProgram, severity, text); }
+
+uint64_t measure_tsc_hz() {
+    const uint64_t ns = base::monotonic_ns();
+    const uint64_t cycles = base::cycles();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    return (base::cycles() - cycles) * base::kNsPerS / (base::monotonic_ns() - ns);
+}
+
+void copy_text(char* to, size_t capacity, const std::string& from) {
+    const size_t size = std::min(from.size(), capacity - 1);
+    std::memcpy(to, from.data(), size);
+    to[size] = '\0';
+}
+
+class DataPlane {
+  public:
+    explicit DataPlane(const config::Config& config)
+        : config_(config),
+          workers_(config.workers.cores.empty()
+                       ? config.workers.count
+                       : static_cast<uint32_t>(config.workers.cores.size())) {}
+
+    ~DataPlane() {
+        stop_.store(true);
+        for (std::thread& thread : threads_) thread.join();
+        workers_built_.clear();
+        transports_.reset();
+        if (store_) store_->unlink();
+        if (segment_) {
+            segment_->header()->dataplane_state.store(
+                static_cast<uint32_t>(shm::PlaneState::kStopped));
+            segment_->unlink();
+        }
+    }
+
+    base::Status start() {
+        if (base::Status status = lock_instance(); !status) return status;
+        if (base::Status status = open_segment(); !status) return status;
+        if (base::Status status = open_store(); !status) return status;
+        auto wake = shm::WakeFifo::open(config_.instance.runtime_dir + "/" + config_.instance.name + ".wake");
+        if (!wake) return wake.error();
+        wake_ = std::make_unique<shm::WakeFifo>(std::move(wake).value());
+
+        std::vector<stats::WorkerCounters*> counters;
+        for (uint32_t i = 0; i < workers_; ++i) counters.push_back(&segment_->worker(i)->counters);
+        auto transports = make_transports(config_, workers_, counters);
+        if (!transports) return transports.error();
+        transports_ = std::move(transports).value();
+        copy_text(segment_->header()->listen, sizeof segment_->header()->listen,
+                  transports_->listen());
+
+        build_workers();
+        if (base::Status status = drop_privileges(config_.instance.user); !status) return status;
+        for (uint32_t i = 0; i < workers_; ++i) {
+            threads_.emplace_back([this, i] { run(i); });
+        }
+        segment_->header()->dataplane_state.store(
+            static_cast<uint32_t>(shm::PlaneState::kRunning));
+        log(Severity::kInfo, "ready: " + transports_->listen() + ", " + std::to_string(workers_) +
+                                 (workers_ == 1 ? " worker, L1 " : " workers, L1 ") +
+                                 std::to_string(config_.l1.bytes >> 20) + " MiB in " +
+                                 store_->path() +
+                                 (config_.l2.backend.empty() ? ", standalone" : ", in front of L2"));
+        return {};
+    }
+
+  private:
+    base::Status lock_instance() {
+        ::mkdir(config_.instance.runtime_dir.c_str(), 0770);
+        const std::string path =
+            config_.instance.runtime_dir + "/" + config_.instance.name + "-dataplane.lock";
+        const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0660);
+        if (fd < 0) return base::Error{"cannot open " + path + ": " + std::strerror(errno)};
+        if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+            ::close(fd);
+            return base::Error{"another data plane of instance \"" + config_.instance.name +
+                               "\" runs already (it holds " + path + ")"};
+        }
+        return {};  // held until the process ends
+    }
+
+    base::Status open_segment() {
+        auto segment = shm::Segment::create(
+            config_.instance.name, {.worker_count = workers_,
+                                    .ring_entries = config_.shm.ring_entries,
+                                    .ring_data_bytes = config_.shm.ring_data_bytes});
+        if (!segment) return segment.error();
+        segment_ = std::move(segment).value();
+        shm::ControlHeader* header = segment_->header();
+        header->hash_seed = base::random_seed();
+        header->l1_bytes = config_.l1.bytes;
+        header->item_bytes_max = config_.l1.item_bytes_max;
+        header->tsc_hz = measure_tsc_hz();
+        header->standalone = config_.l2.backend.empty() ? 1 : 0;
+        header->dataplane_started_ns = base::monotonic_ns();
+        header->dataplane_started_wall_ms = base::wall_ms();
+        header->generation.store(1);
+        constexpr const char* kDrivers[] = {"socket", "dpdk", "sim"};
+        copy_text(header->driver, sizeof header->driver,
+                  kDrivers[static_cast<size_t>(config_.driver)]);
+        return {};
+    }
+
+    base::Status open_store() {
+        l1::StoreOptions options;
+        options.instance = config_.instance.name;
+        options.hugepage_dir = config_.l1.hugepage_dir;
+        options.hugepages = static_cast<l1::Hugepages>(config_.l1.hugepages);
+        options.bytes = config_.l1.bytes;
+        options.partitions = workers_;
+        options.item_bytes_max = config_.l1.item_bytes_max;
+        options.hash_seed = segment_->header()->hash_seed;
+        auto store = l1::Store::create(options);
+        if (!store) return store.error();
+        store_ = std::move(store).value();
+        if (!store_->fallback_reason().empty()) {
+            log(Severity::kWarning, "L1 is on ordinary pages: " + store_->fallback_reason());
+        }
+        copy_text(segment_->header()->l1_path, sizeof segment_->header()->l1_path, store_->path());
+        return {};
+    }
+
+    void build_workers() {
+        if (workers_ > 1) remote_ = std::make_unique<dataplane::RemoteMesh>(workers_);
+        for (uint32_t i = 0; i < workers_; ++i) {
+            dataplane::WorkerOptions options;
+            options.index = i;
+            options.worker_count = workers_;
+            options.burst_max = config_.workers.burst_max;
+            options.standalone = config_.l2.backend.empty();
+            options.hash_seed = segment_->header()->hash_seed;
+            options.ttl_max_ms = config_.l1.ttl_max_ms;
+            // The control plane answers within the timeout itself; this catches one that does not.
+            options.request_timeout_ns =
+                (uint64_t{config_.l2.request_timeout_ms} + 500) * base::kNsPerMs;
+            options.parked_requests_max = config_.limits.parked_requests_max;
+            options.buffers_bytes_max = config_.limits.query_buffer_bytes_max;
+            options.item_bytes_max = config_.l1.item_bytes_max;
+            options.limits = {.bulk_bytes_max = config_.limits.bulk_bytes_max,
+                              .arguments_max = config_.limits.arguments_max,
+                              .inline_bytes_max = config_.limits.inline_bytes_max};
+            options.config = &config_;
+            workers_built_.push_back(std::make_unique<dataplane::Worker>(
+                options, transports_->transport(i), *store_, *segment_, wake_.get(), remote_.get()));
+        }
+    }
+
+    void run(uint32_t worker) {
+        pthread_setname_np(pthread_self(), ("worker" + std::to_string(worker)).c_str());
+        if (!config_.workers.cores.empty()) {
+            cpu_set_t set;
+            CPU_ZERO(&set);
+            CPU_SET(config_.workers.cores[worker], &set);
+            if (pthread_setaffinity_np(pthread_self(), sizeof set, &set) == 0) {
+                segment_->worker(worker)->core = config_.workers.cores[worker];
+            } else {
+                log(Severity::kWarning, "worker " + std::to_string(worker) + " cannot be pinned to core " +
+                                            std::to_string(config_.workers.cores[worker]));
+            }
+        }
+        transports_->thread_started(worker);
+        const dataplane::IdleOptions idle{.spins = config_.workers.idle_spins,
+                                          .sleep_us = config_.workers.idle_sleep_us};
+        dataplane::run_worker(*workers_built_[worker], transports_->transport(worker), idle, stop_);
+        transports_->thread_ended(worker);
+    }
+
+    const config::Config& config_;
+    const uint32_t workers_;
+    std::unique_ptr<shm::Segment> segment_;
+    std::unique_ptr<l1::Store> store_;
+    std::unique_ptr<shm::WakeFifo> wake_;
+    std::unique_ptr<Transports> transports_;
+    std::unique_ptr<dataplane::RemoteMesh> remote_;
+    std::vector<std::unique_ptr<dataplane::Worker>> workers_built_;
+    std::vector<std::thread> threads_;
+    std::atomic<bool> stop_{false};
+};
+
+int run(const std::string& config_path) {
+    // Signals are taken by sigwait below; the threads inherit the mask.
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    ::signal(SIGPIPE, SIG_IGN);
+
+    config::Config config;
+    std::vector<config::Finding> findings;
+    if (!config::load(config_path, config, findings)) {
+        for (const config::Finding& finding : findings) std::fprintf(stderr, "%s\n", finding.text().c_str());
+        return 1;
+    }
+    DataPlane plane(config);
+    if (base::Status status = plane.start(); !status) {
+        log(Severity::kError, status.error().message);
+        return 1;
+    }
+    int signal = 0;
+    while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) {
+        log(Severity::kInfo, "SIGHUP: the configuration is read at start only");
+    }
+    log(Severity::kInfo, std::string("stopping on ") + (signal == SIGTERM ? "SIGTERM" : "SIGINT"));
+    return 0;
+}
+
+}  // namespace
+}  // namespace cachee::bin
+
+int main(int argc, char** argv) {
+    const cachee::bin::Arguments arguments = cachee::bin::parse_arguments(
+        argc, argv, "cachee-dataplane", "answers clients from L1; the control plane asks L2");
+    if (arguments.exit_code >= 0) return arguments.exit_code;
+    return cachee::bin::run(arguments.config_path);
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bin/transports.h"
+
+#include "base/log.h"
+#include "base/rng.h"
+#include "drivers/dpdk/dpdk_driver.h"
+#include "drivers/socket/socket_transport.h"
+#include "net/headers.h"
+#include "net/tcp_transport.h"
+
+namespace cachee::bin {
+
+namespace {
+
+using Made = base::Result<std::unique_ptr<Transports>>;
+using Counters = std::vector<stats::WorkerCounters*>;
+
+std::string endpoint(const std::string& address, uint16_t port) {
+    return address + ":" + std::to_string(port);
+}
+
+// --- kernel sockets -----------------------------------------------------------------------------
+
+class SocketTransports final : public Transports {
+  public:
+    static Made make(const config::Config& config, const Counters& counters) {
+        auto made = std::make_unique<SocketTransports>();
+        for (uint32_t i = 0; i < counters.size(); ++i) {
+            socket::SocketOptions options;
+            options.address = config.listen.address;
+            options.port = config.listen.port;
+            options.worker = i;
+            options.worker_count = static_cast<uint32_t>(counters.size());
+            options.sessions_max = config.listen.sessions_max;
+            options.send_buffer_bytes_max = config.listen.send_buffer_bytes_max;
+            options.buffers_bytes_max = config.listen.buffers_bytes_max;
+            options.keepalive_idle_s = config.tcp.keepalive_idle_s;
+            auto transport = socket::SocketTransport::create(options, counters[i]);
+            if (!transport) return transport.error();
+            made->transports_.push_back(std::move(transport).value());
+        }
+        made->listen_ = endpoint(config.listen.address, made->transports_[0]->port());
+        return std::unique_ptr<Transports>(std::move(made));
+    }
+
+    io::Transport& transport(uint32_t worker) override { return *transports_[worker]; }
+    std::string listen() const override { return listen_; }
+
+  private:
+    std::vector<std::unique_ptr<socket::SocketTransport>> transports_;
+    std::string listen_;
+};
+
+// --- our TCP over frame ports -------------------------------------------------------------------
+
+base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
+    const auto address = net::parse_ipv4_address(config.listen.address);
+    if (!address) {
+        return base::Error{"listen.address: \"" + config.listen.address +
+                           "\" is not an IPv4 address"};
+    }
+    net::TcpOptions options;
+    options.local_ip = *address;
+    options.prefix_length = config.dpdk.prefix_bits;
+    if (!config.dpdk.gateway.empty()) {
+        const auto gateway = net::parse_ipv4_address(config.dpdk.gateway);
+        if (!gateway) {
+            return base::Error{"dpdk.gateway: \"" + config.dpdk.gateway + "\" is not an IPv4 address"};
+        }
+        options.gateway_ip = *gateway;
+    }
+    options.listen_port = config.listen.port;
+    options.sessions_max = config.listen.sessions_max;
+    options.send_buffer_bytes_max = config.listen.send_buffer_bytes_max;
+    options.receive_window_bytes = config.listen.receive_window_bytes;
+    options.buffers_bytes_max = config.listen.buffers_bytes_max;
+    options.rto_initial_ms = config.tcp.rto_initial_ms;
+    options.rto_min_ms = config.tcp.rto_min_ms;
+    options.rto_max_ms = config.tcp.rto_max_ms;
+    options.retransmissions_max = config.tcp.retransmissions_max;
+    options.syn_retransmissions_max = config.tcp.syn_retransmissions_max;
+    options.time_wait_ms = config.tcp.time_wait_ms;
+    options.keepalive_idle_s = config.tcp.keepalive_idle_s;
+    options.delayed_ack_ms = config.tcp.delayed_ack_ms;
+    options.half_open_max = config.tcp.half_open_max;
+    options.out_of_order_bytes_max = config.tcp.out_of_order_bytes_max;
+    options.verify_checksums = config.tcp.verify_checksums;
+    options.secret_seed = base::random_seed();
+    return options;
+}
+
+class DpdkTransports final : public Transports {
+  public:
+    static Made make(const config::Config& config, const std::string& instance,
+                     const Counters& counters) {
+        auto options = tcp_options(config);
+        if (!options) return options.error();
+        auto made = std::make_unique<DpdkTransports>();
+        const auto workers = static_cast<uint32_t>(counters.size());
+        if (base::Status status = made->driver_.init(config.dpdk, workers, instance); !status) {
+            return status.error();
+        }
+        for (const std::string& note : made->driver_.notes()) {
+            base::log_line("cachee-dataplane", base::Severity::kWarning, note);
+        }
+        for (uint32_t i = 0; i < workers; ++i) {
+            made->ports_.push_back(made->driver_.port(i, counters[i]));
+            auto transport = net::TcpTransport::create(*made->ports_[i], options.value(), counters[i]);
+            if (!transport) return transport.error();
+            made->transports_.push_back(std::move(transport).value());
+        }
+        made->listen_ = endpoint(config.listen.address, config.listen.port);
+        return std::unique_ptr<Transports>(std::move(made));
+    }
+    ~DpdkTransports() override {
+        transports_.clear();
+        ports_.clear();
+        driver_.stop();
+    }
+
+    io::Transport& transport(uint32_t worker) override { return *transports_[worker]; }
+    void thread_started(uint32_t) override { dpdk::DpdkDriver::enter_worker(); }
+    void thread_ended(uint32_t) override { dpdk::DpdkDriver::leave_worker(); }
+    std::string listen() const override { return listen_; }
+
+  private:
+    dpdk::DpdkDriver driver_;
+    std::vector<std::unique_ptr<net::FramePort>> ports_;
+    std::vector<std::unique_ptr<net::TcpTransport>> transports_;
+    std::string listen_;
+};
+
+}  // namespace
+
+Made make_transports(const config::Config& config, uint32_t workers, const Counters& counters) {
+    CACHEE_ASSERT(counters.size() == workers);
+    switch (config.driver) {
+        case config::DriverKind::kSocket:
+            return SocketTransports::make(config, counters);
+        case config::DriverKind::kDpdk:
+            return DpdkTransports::make(config, config.instance.name, counters);
+        case config::DriverKind::kSim:
+            break;
+    }
+    return base::Error{"driver: sim is not part of this build"};
+}
+
+}  // namespace cachee::bin

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+// The poll and the path of a GET that L1 answers. Data plane, the worker's own thread.
+#include "dataplane/worker.h"
+
+#include <cstring>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "dataplane/standalone.h"
+#include "resp/encoder.h"
+
+namespace cachee::dataplane {
+
+using stats::Counter;
+
+namespace {
+
+constexpr uint64_t kHousekeepingPolls = 256;
+
+}  // namespace
+
+Worker::Worker(const WorkerOptions& options, io::Transport& transport, l1::Store& store,
+               shm::Segment& segment, const shm::WakeFifo* wake, RemoteMesh* remote)
+    : options_(options),
+      transport_(transport),
+      store_(store),
+      segment_(segment),
+      counters_(segment.worker(options.index)->counters),
+      remote_(remote),
+      pool_(options.arena_bytes),
+      control_(segment, options.index, wake, pool_),
+      parked_(options.parked_requests_max),
+      own_partition_(store.partition(options.index)),
+      events_(options.burst_max),
+      sessions_(transport.sessions_max()),
+      value_copy_(options.item_bytes_max),
+      listen_(segment.header()->listen) {
+    CACHEE_ASSERT(options.config != nullptr);
+    CACHEE_ASSERT(options.index < options.worker_count);
+    CACHEE_ASSERT(store.partitions() == options.worker_count);
+    CACHEE_ASSERT(remote != nullptr || options.worker_count == 1);
+    for (uint32_t i = 0; i < options.worker_count; ++i) partitions_.push_back(&store.partition(i));
+    own_partition_.set_counters(&counters_);
+    arguments_.reserve(64);
+    key_indexes_.reserve(64);
+    retry_.reserve(sessions_.size());
+    retry_now_.reserve(sessions_.size());
+    queued_.reserve(options.parked_requests_max + 2 * kStagedMax);
+    if (options.standalone) {
+        generation_ = 1;
+        standalone_ = std::make_unique<Standalone>(
+            own_partition_, StandaloneOptions{.hash_seed = options.hash_seed,
+                                              .generation = generation_,
+                                              .ttl_max_ms = options.ttl_max_ms,
+                                              .bulk_bytes_max = options.limits.bulk_bytes_max});
+    }
+}
+
+Worker::~Worker() {
+    for (io::SessionIndex i = 0; i < sessions_.size(); ++i) {
+        drop_requests(sessions_[i]);
+        pool_.release(sessions_[i].input);
+        pool_.release(sessions_[i].output);
+    }
+    own_partition_.set_counters(nullptr);
+}
+
+bool Worker::poll_once(uint64_t now_ns) noexcept {
+    now_ns_ = now_ns;
+    now_ms_ = now_ns / base::kNsPerMs;
+    if (control_.new_controlplane()) follow_controlplane_cold();
+
+    const size_t count = transport_.poll(now_ns, events_.data(), events_.size());
+    for (size_t i = 0; i < count; ++i) take_event(events_[i]);
+    answer_staged();
+    control_.flush();
+
+    bool busy = count != 0;
+    busy |= poll_control();
+    busy |= poll_remote();
+    retry_stalled();
+    transport_.release();
+    transport_.flush(now_ns);
+    housekeeping(busy);
+    return busy;
+}
+
+void Worker::take_event(const io::Event& event) noexcept {
+    switch (event.kind) {
+        case io::EventKind::kData:
+            take_data(event.session, {reinterpret_cast<const char*>(event.data), event.size});
+            break;
+        case io::EventKind::kOpened:
+            open_session(event.session);
+            break;
+        case io::EventKind::kEof:
+            answer_staged();
+            end_of_input(event.session);
+            break;
+        case io::EventKind::kWritable:
+            answer_staged();
+            writable(event.session);
+            break;
+        case io::EventKind::kClosed:
+            answer_staged();
+            session_gone(event.session, event.reason);
+            break;
+    }
+}
+
+// First of three stages: the bucket's cache line is on its way while the rest of the burst is parsed.
+void Worker::stage(io::SessionIndex index, std::string_view key) noexcept {
+    if (staged_count_ == kStagedMax) answer_staged();
+    const uint64_t hash = base::hash_key(key, options_.hash_seed);
+    bool own;
+    partition_of(hash, own).prefetch_bucket(hash);
+    staged_[staged_count_++] = Staged{index, hash, key};
+}
+
+// Second stage: the items of all. Third: compare, copy into the replies; or park.
+void Worker::answer_staged() noexcept {
+    if (staged_count_ == 0) return;
+    const size_t count = staged_count_;
+    staged_count_ = 0;
+    if (l1_trusted()) {
+        bool own;
+        for (size_t i = 0; i < count; ++i) {
+            partition_of(staged_[i].hash, own).prefetch_item(staged_[i].hash);
+        }
+    }
+    for (size_t i = 0; i < count; ++i) {
+        const Staged& get = staged_[i];
+        Session& session = sessions_[get.session];
+        if (session.closing) continue;
+        if (answer_from_l1(get.session, session, get) != L1Answer::kAnswered) {
+            miss(get.session, session, get);
+        }
+    }
+}
+
+l1::Partition& Worker::partition_of(uint64_t hash, bool& own) noexcept {
+    const uint32_t owner = base::owner_of(hash, options_.worker_count);
+    own = owner == options_.index;
+    return *partitions_[owner];
+}
+
+Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session,
+                                        const Staged& get) noexcept {
+    if (!l1_trusted()) {
+        counters_.add(Counter::l1_lease_refusals);
+        return L1Answer::kUnsure;
+    }
+    if ((session.keys_in_flight & key_bit(get.hash)) != 0) return L1Answer::kUnsure;
+    bool own;
+    l1::Partition& partition = partition_of(get.hash, own);
+    // Another worker may be writing: a copy is good only if the bucket did not change meanwhile.
+    for (int attempt = 0; attempt < 4; ++attempt) {
+        const l1::Lookup found = partition.find(get.hash, get.key, now_ms_, generation_);
+        if (found.status == l1::FindStatus::kMiss) return L1Answer::kMiss;
+        if (found.status == l1::FindStatus::kHit &&
+            reply_with_value(index, session, found, own)) {
+            counters_.add(Counter::l1_hits);
+            if (own && (++hits_ & 7) == 0) own_partition_.touch(get.hash);
+            return L1Answer::kAnswered;
+        }
+        counters_.add(Counter::l1_read_retries);
+    }
+    return L1Answer::kUnsure;
+}
+
+// Copies the value into the reply; false when it changed while it was copied (nothing was sent).
+bool Worker::reply_with_value(io::SessionIndex index, Session& session, const l1::Lookup& found,
+                              bool own) noexcept {
+    const uint32_t size_max = resp::kBulkHeaderBytesMax + found.value_bytes + 2;
+    if (session.in_flight != 0 || !session.output.empty() || size_max > io::kReserveBytesMax) {
+        return reply_with_large_value(index, session, found, own);
+    }
+    uint8_t* const out = transport_.reserve(index, size_max);
+    if (out == nullptr) return reply_with_large_value(index, session, found, own);
+    uint8_t* end = resp::write_bulk_header(out, found.value_bytes);
+    l1::copy_value(end, found.value, found.value_bytes);
+    end += found.value_bytes;
+    *end++ = '\r';
+    *end++ = '\n';
+    if (!own && !l1::Partition::still_valid(found)) return false;
+    const auto size = static_cast<uint32_t>(end - out);
+    transport_.commit(index, size);
+    counters_.add(Counter::bytes_out, size);
+    return true;
+}
+
+// Values that do not fit one reservation, and replies that must queue.
+bool Worker::reply_with_large_value(io::SessionIndex index, Session& session,
+                                    const l1::Lookup& found, bool own) noexcept {
+    std::string_view value{reinterpret_cast<const char*>(found.value), found.value_bytes};
+    if (!own) {
+        if (found.value_bytes > value_copy_.size()) return false;
+        l1::copy_value(value_copy_.data(), found.value, found.value_bytes);
+        if (!l1::Partition::still_valid(found)) return false;
+        value = {reinterpret_cast<const char*>(value_copy_.data()), found.value_bytes};
+    }
+    uint8_t header[resp::kBulkHeaderBytesMax];
+    const uint8_t* header_end = resp::write_bulk_header(header, found.value_bytes);
+    const std::string_view header_view{reinterpret_cast<const char*>(header),
+                                       static_cast<size_t>(header_end - header)};
+    if (session.in_flight == 0) {
+        write_out(index, session, header_view);
+        write_out(index, session, value);
+        write_out(index, session, "\r\n");
+        return true;
+    }
+    const uint32_t parked = park(index, session);
+    if (parked == kNoSlot) return false;
+    Parked& request = parked_[parked];
+    if (!pool_.append(request.reply, header_view) || !pool_.append(request.reply, value) ||
+        !pool_.append(request.reply, "\r\n")) {
+        kill_session(index, session);
+    }
+    return true;
+}
+
+void Worker::miss(io::SessionIndex index, Session& session, const Staged& get) noexcept {
+    if (options_.standalone) {
+        standalone_reply_.clear();
+        append_value(get.hash, get.key, session.protocol);  // a hit when L1 was merely unsure
+        reply(index, session, standalone_reply_);
+        return;
+    }
+    counters_.add(Counter::l1_misses);
+    if (!control_.controlplane_alive(now_ns_, options_.controlplane_patience_ns)) {
+        reply_error(index, session, "ERR cachee: the control plane is not running, so that L2 cannot be asked");
+        return;
+    }
+    const uint32_t parked = park(index, session);
+    if (parked == kNoSlot) {
+        // start_command() keeps a burst's worth of slots free, so that only a bug gets here.
+        kill_session(index, session);
+        return;
+    }
+    Parked& request = parked_[parked];
+    request.fetch = true;
+    request.lane = shm::Lane::kTracked;
+    request.key_hash = get.hash;
+    if ((session.keys_in_flight & key_bit(get.hash)) != 0) request.entry_flags |= shm::kOrdered;
+    session.keys_in_flight |= key_bit(get.hash);
+    if (!pool_.append(request.command, get.key)) {
+        kill_session(index, session);
+        return;
+    }
+    start_waiting(parked, LaneGroup::kTracked);
+    send_or_queue(parked);
+}
+
+void Worker::housekeeping(bool busy) noexcept {
+    const uint64_t cycles = base::cycles();
+    if (cycles_last_ != 0) {
+        counters_.add(busy ? Counter::cycles_busy : Counter::cycles_idle, cycles - cycles_last_);
+    }
+    cycles_last_ = cycles;
+    counters_.add(Counter::polls);
+    if (busy) counters_.add(Counter::polls_busy);
+    own_partition_.maintain(now_ms_);
+    expire_parked();
+    if (polls_++ % kHousekeepingPolls != 0 && busy) return;
+    shm::WorkerBlock& block = control_.block();
+    block.heartbeat_ns.store(now_ns_, std::memory_order_relaxed);
+    block.sessions.store(open_sessions_, std::memory_order_relaxed);
+    block.parked.store(parked_.used(), std::memory_order_relaxed);
+}
+
+}  // namespace cachee::dataplane
