@@ -32,14 +32,19 @@ def head_of(path, lines, directory):
 
 @pytest.mark.quick
 @pytest.mark.appliance_only
+@pytest.mark.parametrize("way,pipeline", [("through L2", "1"), ("cache-aside", "16")])
 @pytest.mark.parametrize("name", TRACES)
-def test_trace_replayed_and_verified(target, binaries, tmp_path, name):
+def test_trace_replayed_and_verified(target, binaries, tmp_path, name, way, pipeline):
     target.flush()
     part = head_of(trace(name), 5000, tmp_path)
     cli = os.path.join(binaries, "tools/cachee/cachee")
     if not os.access(cli, os.X_OK):
         pytest.fail("%s is not there: build it" % cli)
-    code, output = target.run(cli, "replay", str(part), "--host", target.address[0], "--port",
-                              str(target.address[1]), "--verify", timeout=50)
+    options = ["--target", "%s:%d" % target.address, "--verify", "--pipeline", pipeline]
+    if way == "through L2":
+        options += ["--through-l2", "%s:%d" % target.l2.address]
+    else:
+        options += ["--cache-aside"]
+    code, output = target.run(cli, "replay", str(part), *options, timeout=50)
     assert code == 0, output + target.tail(20)
     print(output)
