@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 
+#include "base/rng.h"
 #include "drivers/sim/sim_client.h"
 #include "drivers/sim/sim_link.h"
 #include "net/bytes.h"
