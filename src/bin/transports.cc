@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bin/transports.h"
 
+#include <linux/capability.h>
+
 #include "base/log.h"
 #include "base/rng.h"
 #include "drivers/dpdk/dpdk_driver.h"
@@ -121,6 +123,7 @@ class DpdkTransports final : public Transports {
     }
 
     io::Transport& transport(uint32_t worker) override { return *transports_[worker]; }
+    uint32_t capabilities() const override { return 1U << CAP_NET_ADMIN; }
     void thread_started(uint32_t) override { dpdk::DpdkDriver::enter_worker(); }
     void thread_ended(uint32_t) override { dpdk::DpdkDriver::leave_worker(); }
     std::string listen() const override { return listen_; }
