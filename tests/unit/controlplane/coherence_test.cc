@@ -153,7 +153,10 @@ TEST_F(CoherenceTest, Fence_Eval_InvalidationOfUndeclaredKeyIsAppliedBeforeTheRe
         ASSERT_NE(data_->hit(key), nullptr);
         const uint64_t request = data_->command(0, Lane::kFenced, kWrite, {"EVAL", script, "0"});
         // The first poll that shows the reply must show the key gone.
-        while (!data_->answered(0, request)) data_->poll();
+        while (!data_->answered(0, request)) {
+            data_->poll();
+            std::this_thread::yield();
+        }
         EXPECT_EQ(data_->hit(key), nullptr);
         EXPECT_EQ(data_->reply(0, request), "+OK\r\n");
     }
