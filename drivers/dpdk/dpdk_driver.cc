@@ -18,6 +18,7 @@
 #include <system_error>
 
 #include "base/clock.h"
+#include "drivers/dpdk/buffers.h"
 #include "drivers/dpdk/dpdk_port.h"
 
 namespace cachee::dpdk {
@@ -26,10 +27,6 @@ namespace {
 using base::Error;
 using base::Status;
 
-constexpr unsigned kCacheMbufs = 256;
-constexpr uint32_t kFrameOverhead = RTE_ETHER_HDR_LEN + 2 * RTE_VLAN_HLEN + RTE_ETHER_CRC_LEN;
-constexpr uint32_t kTsoBytesMax = 16 * 1024;  // larger frames gain little and cost memory
-constexpr uint32_t kTsoMbufs = 2048;
 constexpr uint64_t kLinkWaitNs = 2 * base::kNsPerS;
 
 std::string reason_text(int code) { return rte_strerror(code < 0 ? -code : code); }
@@ -59,7 +56,9 @@ struct DpdkDriver::Impl {
     net::PortInfo info;
     std::vector<std::string> notes;
 
+    Status check_config() const;
     Status start_eal(const std::string& instance, config::LogLevel log_level);
+    void remove_runtime_directory() const;
     Status find_device();
     Status check_queues() const;
     Status make_pools();
@@ -74,8 +73,22 @@ struct DpdkDriver::Impl {
     }
 };
 
+Status DpdkDriver::Impl::check_config() const {
+    if (config.mtu < 576 || config.mtu > 9000) {
+        return Error{"dpdk.mtu is " + std::to_string(config.mtu) + "; allowed: 576..9000"};
+    }
+    const uint32_t held = config.rx_descriptors + config.tx_descriptors + 2 * kCacheMbufs;
+    if (config.mbufs < held || config.mbufs > kMbufsMax) {
+        return Error{"dpdk.mbufs is " + std::to_string(config.mbufs) + "; allowed with " +
+                     std::to_string(config.rx_descriptors) + " + " +
+                     std::to_string(config.tx_descriptors) +
+                     " descriptors: " + std::to_string(held) + ".." + std::to_string(kMbufsMax)};
+    }
+    return {};
+}
+
 Status DpdkDriver::Impl::start_eal(const std::string& instance, config::LogLevel log_level) {
-    auto built = eal_arguments(config, instance, log_level);
+    auto built = eal_arguments(config, worker_count, instance, log_level);
     if (!built) return built.error();
     arguments = std::move(*built);
     prefix = "cachee-" + instance;
@@ -86,6 +99,7 @@ Status DpdkDriver::Impl::start_eal(const std::string& instance, config::LogLevel
     const bool have_cpus = ::sched_getaffinity(0, sizeof cpus, &cpus) == 0;
     const int result = rte_eal_init(static_cast<int>(arguments.size()), argv.data());
     if (have_cpus) ::sched_setaffinity(0, sizeof cpus, &cpus);
+    remove_runtime_directory();
     if (result >= 0) {
         eal_up = true;
         return {};
@@ -102,6 +116,15 @@ Status DpdkDriver::Impl::start_eal(const std::string& instance, config::LogLevel
         text += "; the lines above, or instance.log_level: debug, say why";
     }
     return Error{text};
+}
+
+// EAL makes a directory even when it is told to share nothing and puts no file into it. It goes at
+// once: a process that drops its privileges cannot remove it later.
+void DpdkDriver::Impl::remove_runtime_directory() const {
+    const std::filesystem::path runtime = rte_eal_get_runtime_dir();
+    if (runtime.filename() != prefix) return;
+    std::error_code ignored;
+    std::filesystem::remove(runtime, ignored);  // only if it is empty
 }
 
 Status DpdkDriver::Impl::find_device() {
@@ -136,14 +159,7 @@ Status DpdkDriver::Impl::check_queues() const {
 }
 
 Status DpdkDriver::Impl::make_pools() {
-    const uint32_t held = config.rx_descriptors + config.tx_descriptors + 2 * kCacheMbufs;
-    if (config.mbufs < held) {
-        return Error{"dpdk.mbufs is " + std::to_string(config.mbufs) + ": at least " +
-                     std::to_string(held) + " are needed for the descriptors configured"};
-    }
-    const uint32_t frame = config.mtu + kFrameOverhead;
-    const auto room = static_cast<uint16_t>(RTE_PKTMBUF_HEADROOM +
-                                            std::max<uint32_t>(frame, RTE_MBUF_DEFAULT_DATAROOM));
+    const auto room = static_cast<uint16_t>(data_room_bytes(config.mtu));
     const bool tso = (tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
     const int socket = rte_eth_dev_socket_id(port_id);
     for (uint32_t worker = 0; worker < worker_count; ++worker) {
@@ -153,8 +169,9 @@ Status DpdkDriver::Impl::make_pools() {
         rte_mempool* tx = rx;
         if (rx != nullptr && tso) {
             const std::string tx_name = "cachee_tx_" + std::to_string(worker);
-            tx = rte_pktmbuf_pool_create(tx_name.c_str(), kTsoMbufs, kCacheMbufs, 0,
-                                         RTE_PKTMBUF_HEADROOM + kTsoBytesMax, socket);
+            tx = rte_pktmbuf_pool_create(tx_name.c_str(),
+                                         config.tx_descriptors + kTsoMbufsBeyondRing, kCacheMbufs,
+                                         0, RTE_PKTMBUF_HEADROOM + kTsoBytesMax, socket);
         }
         if (rx != nullptr) rx_pools.push_back(rx);
         if (tx == nullptr) {
@@ -170,7 +187,13 @@ Status DpdkDriver::Impl::make_pools() {
 
 Status DpdkDriver::Impl::configure() {
     rte_eth_conf conf{};
-    conf.rxmode.mtu = config.mtu;
+    // More than the device takes is no error: fill_info() notes it. Some devices state frames only.
+    conf.rxmode.mtu = std::min<uint32_t>(config.mtu, device.max_mtu);
+    if (device.max_rx_pktlen >= RTE_ETHER_MAX_VLAN_FRAME_LEN) {
+        conf.rxmode.mtu =
+            std::min<uint32_t>(conf.rxmode.mtu, device.max_rx_pktlen - RTE_ETHER_HDR_LEN -
+                                                    RTE_ETHER_CRC_LEN - RTE_VLAN_HLEN);
+    }
     conf.rxmode.offloads =
         device.rx_offload_capa & (RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM);
     conf.txmode.offloads = tx_offloads;
@@ -210,7 +233,9 @@ Status DpdkDriver::Impl::set_up_queues() {
         result =
             rte_eth_rx_queue_setup(port_id, queue, rx_descriptors, node, nullptr, rx_pools[queue]);
         if (result != 0) {
-            return device_error("receive queue " + std::to_string(queue) + " cannot be set up",
+            const bool af_xdp = std::string(device.driver_name) == "net_af_xdp";
+            return device_error("receive queue " + std::to_string(queue) + " cannot be set up" +
+                                    (af_xdp ? " (start as root, with dpdk.mtu at most 2000)" : ""),
                                 result);
         }
         result = rte_eth_tx_queue_setup(port_id, queue, tx_descriptors, node, &tx_conf);
@@ -276,10 +301,8 @@ Status DpdkDriver::init(const config::Dpdk& config, uint32_t worker_count,
     CACHEE_ASSERT(worker_count > 0);
     impl_->config = config;
     impl_->worker_count = worker_count;
-    if (config.mtu < 576 || config.mtu > 9000) {
-        return Error{"dpdk.mtu is " + std::to_string(config.mtu) + "; allowed: 576..9000"};
-    }
-    Status status = impl_->start_eal(instance, log_level);
+    Status status = impl_->check_config();
+    if (status) status = impl_->start_eal(instance, log_level);
     if (!status) return status;
     status = impl_->find_device();
     if (status) {
@@ -342,13 +365,7 @@ void DpdkDriver::stop() {
     }
     impl_->rx_pools.clear();
     impl_->tx_pools.clear();
-    const std::filesystem::path runtime = rte_eal_get_runtime_dir();
     rte_eal_cleanup();
-    // EAL leaves its directory; only one that is ours by name is removed.
-    if (runtime.filename() == impl_->prefix) {
-        std::error_code ignored;
-        std::filesystem::remove_all(runtime, ignored);
-    }
 }
 
 }  // namespace cachee::dpdk

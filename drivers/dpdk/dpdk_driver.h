@@ -63,7 +63,7 @@ class DpdkDriver {
     static bool enter_worker();
     static void leave_worker();
 
-    // Stops and closes the device, ends EAL, removes its runtime directory. REQUIRES: all ports are
+    // Stops and closes the device, ends EAL. No file is left anywhere. REQUIRES: all ports are
     // destroyed and all workers have left.
     void stop();
 
@@ -75,6 +75,7 @@ class DpdkDriver {
 // The EAL command line that init() would use, argv[0] included, or why the device is not one. For
 // tests and `cachee doctor`.
 base::Result<std::vector<std::string>> eal_arguments(const config::Dpdk& config,
+                                                     uint32_t worker_count,
                                                      const std::string& instance,
                                                      config::LogLevel log_level);
 

@@ -2,9 +2,11 @@
 // From the configuration to an EAL command line. Cold code, main thread, before EAL starts.
 #include <sched.h>
 
+#include <algorithm>
 #include <cctype>
 #include <string_view>
 
+#include "drivers/dpdk/buffers.h"
 #include "drivers/dpdk/dpdk_driver.h"
 
 namespace cachee::dpdk {
@@ -59,6 +61,7 @@ const char* level_name(config::LogLevel level) {
 }  // namespace
 
 base::Result<std::vector<std::string>> eal_arguments(const config::Dpdk& config,
+                                                     uint32_t worker_count,
                                                      const std::string& instance,
                                                      config::LogLevel log_level) {
     const std::string name = config.device.substr(0, config.device.find(','));
@@ -68,13 +71,19 @@ base::Result<std::vector<std::string>> eal_arguments(const config::Dpdk& config,
                      "\" is neither a PCI address like 0000:3b:00.0 nor a virtual device like "
                      "net_tap0,iface=cachee0 or net_af_xdp0,iface=eth1"};
     }
+    // Hugepages are added as they are needed; ordinary pages are not, and cost nothing until
+    // touched.
+    const uint64_t memory_mib =
+        config.hugepages
+            ? config.memory_mib
+            : std::max<uint64_t>(config.memory_mib, memory_mib_needed(config, worker_count));
     std::vector<std::string> arguments = {"cachee",
                                           "--lcores",
                                           lcores_of_this_thread(),
                                           "--file-prefix",
                                           "cachee-" + instance,
                                           "-m",
-                                          std::to_string(config.memory_mib),
+                                          std::to_string(memory_mib),
                                           "--no-telemetry"};
     arguments.push_back(std::string("--log-level=*:") + level_name(log_level));
     // Memory that no file names and no secondary process joins: nothing is left behind, whatever

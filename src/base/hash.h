@@ -43,10 +43,16 @@ inline uint64_t hash_key(std::string_view key, uint64_t seed) noexcept {
     const char* p = key.data();
     size_t left = key.size();
     uint64_t state = seed ^ fold(seed ^ kMulA, key.size() ^ kMulB);
-    while (left > 16) {
+    if (left > 16) {
+        // The first step apart from the loop: keys of up to 32 bytes take no other.
         state = fold(load64(p) ^ kMulB, load64(p + 8) ^ state);
         p += 16;
         left -= 16;
+        while (left > 16) [[unlikely]] {
+            state = fold(load64(p) ^ kMulB, load64(p + 8) ^ state);
+            p += 16;
+            left -= 16;
+        }
     }
     uint64_t a = 0;
     uint64_t b = 0;

@@ -60,18 +60,16 @@ std::string short_of_pages(const std::string& dir, uint64_t bytes, uint64_t page
     return text + " (raise vm.nr_hugepages, or make L1 smaller)";
 }
 
-Status map_and_prefault(int fd, uint64_t bytes, const std::string& path, bool hugepages,
-                        uint8_t*& base) {
+// 0, or the errno of the step that failed.
+int map_and_prefault(int fd, uint64_t bytes, bool hugepages, uint8_t*& base) {
     // fallocate, not ftruncate: every page is there now, so that none can be missing later.
-    if (::fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0) {
-        return system_error("cannot reserve " + std::to_string(bytes / kMiB) + " MiB for", path);
-    }
+    if (::fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0) return errno;
     void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-    if (mapped == MAP_FAILED) return system_error("cannot map", path);
+    if (mapped == MAP_FAILED) return errno;
     base = static_cast<uint8_t*>(mapped);
-    if (!hugepages) ::madvise(mapped, bytes, MADV_HUGEPAGE);
+    if (!hugepages) ::madvise(mapped, bytes, MADV_HUGEPAGE);  // a wish: no harm when refused
     ::madvise(mapped, bytes, MADV_DONTDUMP);
-    return {};
+    return 0;
 }
 
 }  // namespace
@@ -100,14 +98,15 @@ Result<std::unique_ptr<HugepageFile>> HugepageFile::create_in(const HugepageFile
         file->unlink();
         return failure;
     }
-    Status status = map_and_prefault(file->fd_, file->bytes_, file->path_, hugepages, file->base_);
-    if (!status) {
-        const bool short_of_memory = errno == ENOSPC || errno == ENOMEM;
+    const int error = map_and_prefault(file->fd_, file->bytes_, hugepages, file->base_);
+    if (error != 0) {
         file->unlink();
-        if (hugepages && short_of_memory) {
+        if (hugepages && (error == ENOSPC || error == ENOMEM)) {
             return Error{short_of_pages(dir, file->bytes_, file->page_bytes_)};
         }
-        return status.error();
+        errno = error;
+        return system_error("cannot reserve " + std::to_string(file->bytes_ / kMiB) + " MiB for",
+                            file->path_);
     }
     if (::fchmod(file->fd_, options.mode) != 0) {
         auto failure = system_error("cannot set the mode of", file->path_);

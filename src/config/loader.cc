@@ -24,6 +24,45 @@ constexpr size_t kFileBytesMax = 1 * kMiB;
 
 int line_of(const YAML::Node& node) { return node.Mark().line + 1; }
 
+// The line of the marker ("---" or "...") that ends the first document when it has content; 0: one
+// document.
+int second_document_line(const std::string& text) {
+    std::istringstream lines(text);
+    bool content = false;
+    int number = 0;
+    int marker = 0;
+    for (std::string line; std::getline(lines, line);) {
+        ++number;
+        const bool is_marker = line.starts_with("---") || line.starts_with("...");
+        const size_t start = line.find_first_not_of(" \t\r");
+        if (is_marker && content && marker == 0) {
+            marker = number;
+        } else if (!is_marker && start != std::string::npos && line[start] != '#' &&
+                   line[0] != '%') {
+            if (marker != 0) {
+                return marker;
+            }
+            content = true;
+        }
+    }
+    return 0;
+}
+
+// The first line that is no comment and no marker; 0: none.
+int content_line(const std::string& text) {
+    std::istringstream lines(text);
+    int number = 0;
+    for (std::string line; std::getline(lines, line);) {
+        ++number;
+        const size_t start = line.find_first_not_of(" \t\r");
+        const bool comment = start == std::string::npos || line[start] == '#' || line[0] == '%';
+        if (!comment && !line.starts_with("---") && !line.starts_with("...")) {
+            return number;
+        }
+    }
+    return 0;
+}
+
 std::string shown(const KeyInfo& key, const std::string& value) {
     if (key.rule == KeyRule::kSecret || key.rule == KeyRule::kBackend) {
         return "the value";
@@ -44,16 +83,18 @@ class Reader {
 
     void read(const std::string& text) {
         try {
-            const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-            if (documents.empty() || documents.front().IsNull()) {
-                return;  // nothing but comments: the defaults
-            }
-            if (documents.size() > 1) {
-                add(line_of(documents[1]), "", "more than one YAML document; only one is allowed");
-            } else if (!documents.front().IsMap()) {
-                add(line_of(documents.front()), "", "the file is not a map of sections");
-            } else {
-                read_map(documents.front(), "");
+            // Not LoadAll: yaml-cpp 0.7 never returns from it for some malformed texts (",a: &s").
+            const YAML::Node document = YAML::Load(text);
+            if (const int line = second_document_line(text); line != 0) {
+                add(line, "", "more than one YAML document; only one is allowed");
+            } else if (document.IsMap()) {
+                read_map(document, "");
+            } else if (document.IsDefined() && !document.IsNull()) {
+                add(line_of(document), "", "the file is not a map of sections");
+            } else if (const int content = content_line(text); content != 0) {
+                // yaml-cpp gives an empty document for some malformed texts; only comments are the
+                // defaults.
+                add(content, "", "not valid YAML: no map of sections begins here");
             }
         } catch (const YAML::Exception& exception) {
             add(exception.mark.line + 1, "", "not valid YAML: " + exception.msg);

@@ -22,6 +22,13 @@ constexpr std::string_view kPing = "*1\r\n$4\r\nPING\r\n";
 // generation instead of its invalidations one by one.
 constexpr uint64_t kBacklogFillBytes = 16 * kMiB;
 constexpr size_t kBacklogInvalidations = 65536;
+// Beyond these the worker is as good as dead: everything for it is dropped and a new epoch begun.
+constexpr size_t kBacklogEntriesMax = 4 * kBacklogInvalidations;
+constexpr uint64_t kBacklogBytesMax = 2048 * kMiB;
+
+constexpr uint64_t kBoundEveryNs = 100 * kNsPerMs;
+// Of the tracked connection, before L2 is asked over another one.
+constexpr uint64_t kSilenceNs = 1000 * kNsPerMs;
 
 shm::RingEntry entry_of(CommandKind kind) {
     shm::RingEntry entry;
@@ -42,6 +49,7 @@ void Coherence::attach(Attachment* attachment) {
     held_.clear();
     held_.resize(workers());
     hash_seed_ = attachment->header().hash_seed;
+    guard_.rehash(hash_seed_);
     item_bytes_max_ = attachment->header().item_bytes_max;
     generation_ = attachment->header().generation.load(std::memory_order_relaxed);
     revoked_ = false;
@@ -276,6 +284,17 @@ bool Coherence::backlogged() const {
     return false;
 }
 
+const WorkerLink* Coherence::hopeless() const {
+    if (attachment_ == nullptr) return nullptr;
+    for (const WorkerLink& target : attachment_->links()) {
+        if (target.backlog_entries() > kBacklogEntriesMax ||
+            target.backlog_bytes() > kBacklogBytesMax) {
+            return &target;
+        }
+    }
+    return nullptr;
+}
+
 bool Coherence::poll() {
     if (!attached()) return false;
     bool moved = false;
@@ -303,6 +322,31 @@ bool Coherence::poll() {
     return moved;
 }
 
+void Coherence::Probe::on_reply(const redisReply* reply) {
+    in_flight = false;
+    if (reply != nullptr) answered_ns = base::monotonic_ns();
+}
+
+// A connection that died without a word (a firewall that forgot it) would keep every miss waiting.
+// When L2 as a whole is slow, patience is right: dropping the connection would make outcomes
+// unknown.
+void Coherence::check_silence(uint64_t now_ns) {
+    const uint64_t life_ns = std::max(last_pong_ns_, backend_.last_read_ns(L2Lane::kTracked));
+    const uint64_t silent_ns = now_ns - std::min(now_ns, life_ns);
+    if (silent_ns <= kSilenceNs) {
+        probe_.answered_ns = 0;
+        return;
+    }
+    if (silent_ns > options_.request_timeout_ms * kNsPerMs) {
+        backend_.drop(L2Lane::kTracked,
+                      "no PONG for " + std::to_string(options_.request_timeout_ms) + " ms");
+    } else if (probe_.answered_ns == 0 && !probe_.in_flight) {
+        probe_.in_flight = backend_.send(L2Lane::kShared2, kPing, probe_);
+    } else if (probe_.answered_ns != 0 && now_ns - probe_.answered_ns > kSilenceNs / 2) {
+        backend_.drop(L2Lane::kTracked, "it is silent while another connection answers");
+    }
+}
+
 void Coherence::tick(uint64_t now_ns) {
     if (tracking_ && now_ns >= next_ping_ns_) {
         next_ping_ns_ = now_ns + options_.heartbeat_ms * kNsPerMs;
@@ -311,13 +355,12 @@ void Coherence::tick(uint64_t now_ns) {
                                            [](const auto& ping) { return ping->fences.empty(); });
         if (!in_flight) send_ping({});
     }
-    if (tracking_ &&
-        now_ns - std::min(now_ns, last_pong_ns_) > options_.request_timeout_ms * kNsPerMs) {
-        backend_.drop(L2Lane::kTracked,
-                      "no PONG for " + std::to_string(options_.request_timeout_ms) + " ms");
-    }
+    if (tracking_) check_silence(now_ns);
     if (!attached()) return;
-    for (WorkerLink& target : attachment_->links()) bound_backlog(target);
+    if (now_ns >= next_bound_ns_) {
+        next_bound_ns_ = now_ns + kBoundEveryNs;
+        for (WorkerLink& target : attachment_->links()) bound_backlog(target);
+    }
     for (auto& queue : held_) {
         while (!queue.empty() && queue.front()->deadline_ns <= now_ns) {
             std::unique_ptr<Held> held = std::move(queue.front());

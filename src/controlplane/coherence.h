@@ -79,6 +79,8 @@ class Coherence {
     // Replies are held: the workers' positions have to be watched.
     bool watching() const { return held_count_ > 0; }
     bool backlogged() const;
+    // The first worker that is so far behind that only a new epoch helps; nullptr mostly.
+    const WorkerLink* hopeless() const;
     // Heartbeats, deadlines of held replies.
     void tick(uint64_t now_ns);
     // No lease any more, for good: nobody will listen to invalidations.
@@ -97,6 +99,14 @@ class Coherence {
         std::vector<std::function<void()>> fences;
     };
 
+    // Asks another lane whether it is L2 that is silent or only the tracked connection.
+    struct Probe final : L2Call {
+        void on_reply(const redisReply* reply) override;
+        bool in_flight = false;
+        uint64_t answered_ns = 0;
+    };
+
+    void check_silence(uint64_t now_ns);
     void send_ping(std::vector<std::function<void()>> fences);
     void on_pong(Ping* ping, const redisReply* reply);
     void send_lease(uint64_t until_ns);
@@ -118,6 +128,8 @@ class Coherence {
     bool stopped_ = false;
     uint64_t next_ping_ns_ = 0;
     uint64_t last_pong_ns_ = 0;
+    uint64_t next_bound_ns_ = 0;
+    Probe probe_;
     uint64_t hash_seed_ = 0;
     uint64_t item_bytes_max_ = 0;
     std::vector<std::function<void()>> fences_waiting_;

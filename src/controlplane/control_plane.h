@@ -20,6 +20,7 @@
 #include "controlplane/pinned_connection.h"
 #include "controlplane/redis_backend.h"
 #include "controlplane/request_router.h"
+#include "controlplane/swap_watch.h"
 #include "shm/wake.h"
 
 namespace cachee::controlplane {
@@ -54,7 +55,7 @@ class ControlPlane final : private L2Listener {
     bool may_sleep();
     void look_for_data_plane(uint64_t now_ns);
     void finish_attach();
-    void detach(const char* reason);
+    void detach(const std::string& reason);
     void log_once(const std::string& state);
     void publish_stats(uint64_t now_ns);
     void begin_stop();
@@ -80,6 +81,7 @@ class ControlPlane final : private L2Listener {
     KeyGuard guard_;
     std::unique_ptr<RedisBackend> backend_;  // none: standalone
     std::unique_ptr<Coherence> coherence_;
+    std::unique_ptr<SwapWatch> swap_watch_;
     std::unique_ptr<PinnedSessions> pinned_;
     std::unique_ptr<RequestRouter> router_;
 

@@ -2,6 +2,7 @@
 #include "controlplane/key_guard.h"
 
 #include "base/assert.h"
+#include "base/hash.h"
 
 namespace cachee::controlplane {
 
@@ -32,6 +33,10 @@ void KeyGuard::release(Record* record) {
     CACHEE_ASSERT(record->writes == 0);
     records_.erase(record->key);
     delete record;
+}
+
+void KeyGuard::rehash(uint64_t seed) {
+    for (const auto& [key, record] : records_) record->hash = base::hash_key(key, seed);
 }
 
 }  // namespace cachee::controlplane

@@ -64,6 +64,9 @@ class KeyGuard {
                ticket.writes == own_writes && ticket.record->writes == own_writes;
     }
 
+    // Records outlive a data plane; the hashes of the next one have another seed.
+    void rehash(uint64_t seed);
+
     size_t size() const { return records_.size(); }
 
   private:

@@ -60,6 +60,10 @@ class L2Backend {
     // Gives a lane up that is believed dead: as if the peer had closed it.
     virtual void drop(L2Lane lane, const std::string& reason) = 0;
 
+    // When bytes last came on the lane, monotonic: a sign of life even in the middle of a long
+    // reply.
+    virtual uint64_t last_read_ns(L2Lane lane) const = 0;
+
     // For pinned connections: nullptr while the name was not resolved.
     virtual const sockaddr* address() const = 0;
     // The commands that open a connection of a session, RESP; `replies` is how many will answer.

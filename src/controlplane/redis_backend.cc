@@ -96,6 +96,9 @@ std::vector<std::string> RedisBackend::handshake(L2Lane lane) const {
     // '?': an L2 user may lack the right to name its connections; nothing depends on it.
     steps.push_back("?" + command({"CLIENT", "SETNAME", client_name_ + "-" + lane_name(lane)}));
     if (lane == L2Lane::kTracked) {
+        // Losing this connection costs all of L1: not to be chosen by maxmemory-clients
+        // (Redis 7.0).
+        steps.push_back("?" + command({"CLIENT", "NO-EVICT", "ON"}));
         steps.push_back(command({"CLIENT", "TRACKING", "ON", "BCAST", "NOLOOP"}));
     }
     return steps;

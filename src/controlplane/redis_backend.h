@@ -38,6 +38,9 @@ class RedisBackend final : public L2Backend, private RedisConnectionOwner {
     void flush() override;
     void tick(uint64_t now_ns) override;
     void drop(L2Lane lane, const std::string& reason) override;
+    uint64_t last_read_ns(L2Lane lane) const override {
+        return at(lane).connection->last_read_ns();
+    }
     const sockaddr* address() const override;
     std::string hello(bool resp3, uint32_t& replies) const override;
     const std::string& name() const override { return name_; }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/clock.h"
 
 namespace cachee::controlplane {
 
@@ -80,6 +81,7 @@ void RedisConnection::on_uv(uv_poll_t* handle, int status, int events) {
     auto* poller = static_cast<Poller*>(handle->data);
     const int happened = status != 0 ? poller->events : events;
     if (poller->context != nullptr && (happened & UV_READABLE) != 0) {
+        self(poller->context)->last_read_ns_ = base::monotonic_ns();
         redisAsyncHandleRead(poller->context);
     }
     if (poller->context != nullptr && (happened & UV_WRITABLE) != 0) {

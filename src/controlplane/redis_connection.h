@@ -47,6 +47,7 @@ class RedisConnection {
     bool ready() const { return state_ == State::kReady; }
     bool send(std::string_view command, L2Call& call);
     void flush();
+    uint64_t last_read_ns() const { return last_read_ns_; }
 
   private:
     enum class State : uint8_t { kIdle, kConnecting, kHandshake, kReady, kLosing };
@@ -83,6 +84,7 @@ class RedisConnection {
     State state_ = State::kIdle;
     bool was_ready_ = false;
     bool dirty_ = false;
+    uint64_t last_read_ns_ = 0;
     redisAsyncContext* context_ = nullptr;
     Poller* poller_ = nullptr;
     std::vector<std::string> handshake_;

@@ -51,13 +51,12 @@ class Index {
     }
     const uint8_t* item_at(uint64_t slot) const noexcept { return items_ + offset_of(slot); }
 
-    // Bit 8 * w + 7 is set when 64-bit word w of the bucket (1..7 are the slots) has this tag.
-    static uint64_t matches(const Bucket& bucket, uint16_t tag) noexcept;
-    static uint64_t slot_word(const Bucket& bucket, uint64_t match_mask) noexcept {
+    // Bit w is set when 64-bit word w of the bucket (1..7 are the slots) has this tag.
+    static uint32_t matches(const Bucket& bucket, uint16_t tag) noexcept;
+    static uint64_t slot_word(const Bucket& bucket, uint32_t match_mask) noexcept {
         // The bucket as eight words; the first is never matched.
         const auto* words = reinterpret_cast<const std::atomic<uint64_t>*>(&bucket);
-        return words[static_cast<uint64_t>(__builtin_ctzll(match_mask)) / 8].load(
-            std::memory_order_relaxed);
+        return words[__builtin_ctz(match_mask)].load(std::memory_order_relaxed);
     }
 
     // --- owner thread ---
@@ -110,22 +109,24 @@ class Index {
     uint32_t overflow_free_ = 0;  // number plus one; the list goes through Bucket::overflow
 };
 
-inline uint64_t Index::matches(const Bucket& bucket, uint16_t tag) noexcept {
+inline uint32_t Index::matches(const Bucket& bucket, uint16_t tag) noexcept {
 #if defined(__AVX2__) && !defined(__SANITIZE_THREAD__)
-    // The tag is the top 16-bit lane of each slot; each 8-byte lane is read in one piece.
-    constexpr uint64_t kTopLanes = 0x8080808080808000ULL;  // not the word with the version
+    // Each 8-byte lane is read in one piece. The first word is no slot: its top bits are those of a
+    // bucket number far below the used bit of a tag.
     const auto* words = reinterpret_cast<const __m256i*>(&bucket);
-    const __m256i wanted = _mm256_set1_epi16(static_cast<int16_t>(tag));
-    const auto low = static_cast<uint32_t>(
-        _mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_load_si256(words), wanted)));
-    const auto high = static_cast<uint32_t>(
-        _mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_load_si256(words + 1), wanted)));
-    return ((uint64_t{high} << 32) | low) & kTopLanes;
+    const __m256i wanted = _mm256_set1_epi64x(tag);
+    const __m256i low = _mm256_srli_epi64(_mm256_load_si256(words), 48);
+    const __m256i high = _mm256_srli_epi64(_mm256_load_si256(words + 1), 48);
+    const auto low_mask = static_cast<uint32_t>(
+        _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(low, wanted))));
+    const auto high_mask = static_cast<uint32_t>(
+        _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(high, wanted))));
+    return (high_mask << 4) | low_mask;
 #else
-    uint64_t mask = 0;
+    uint32_t mask = 0;
     for (uint32_t i = 0; i < kSlotsPerBucket; ++i) {
         const uint64_t slot = bucket.slots[i].load(std::memory_order_relaxed);
-        if (tag_of_slot(slot) == tag) mask |= uint64_t{0x80} << (8 * (i + 1));
+        if (tag_of_slot(slot) == tag) mask |= 2U << i;
     }
     return mask;
 #endif

@@ -45,7 +45,7 @@ CACHEE_RACY bool key_matches(const uint8_t* item, std::string_view key) noexcept
     uint16_t stored;
     std::memcpy(&stored, item + kKeyBytesOffset, sizeof stored);
     // The length first: it bounds what the comparison may touch (kTailPadBytes).
-    if (stored != key.size() + 1) return false;
+    if (stored != key.size()) return false;
     return bytes_equal(item + kItemHeaderBytes, reinterpret_cast<const uint8_t*>(key.data()),
                        key.size());
 }
@@ -65,11 +65,11 @@ struct ItemHeader {
 
 inline ItemHeader read_header(const uint8_t* item) noexcept {
     const auto word = racy_load<uint64_t>(item + kDeadlineOffset);
-    return {.key_bytes = racy_load<uint16_t>(item + kKeyBytesOffset) - 1U,
-            .value_bytes = static_cast<uint32_t>(word >> kOffsetBits),
+    return {.key_bytes = racy_load<uint16_t>(item + kKeyBytesOffset),
+            .value_bytes = value_bytes_of(word),
             .generation = racy_load<uint32_t>(item + kGenerationOffset),
             .crc = racy_load<uint32_t>(item + kCrcOffset),
-            .deadline40 = word & kOffsetMask};
+            .deadline40 = deadline40_of(word)};
 }
 
 inline std::string_view key_of(const uint8_t* item, const ItemHeader& header) noexcept {
@@ -95,7 +95,7 @@ inline void seal_crc(uint8_t* item, uint32_t bytes) noexcept {
 // REQUIRES: the lengths are within kKeyBytesMax and kValueBytesMax.
 inline void write_item(uint8_t* item, std::string_view key, std::string_view value,
                        uint64_t deadline40, uint32_t generation) noexcept {
-    const auto key_bytes = static_cast<uint16_t>(key.size() + 1);
+    const auto key_bytes = static_cast<uint16_t>(key.size());
     std::memcpy(item + kKeyBytesOffset, &key_bytes, sizeof key_bytes);
     std::memcpy(item + kGenerationOffset, &generation, sizeof generation);
     write_deadline(item, deadline40, static_cast<uint32_t>(value.size()));

@@ -10,8 +10,7 @@
 //              | segment 0 | segment 1 | ...                        (each power-of-two bytes)
 //
 //   Bucket, 64 bytes = one cache line
-//              | version 4 | overflow 4 | slot 8 | slot 8 | slot 8 | slot 8 | slot 8 | slot 8 |
-//              slot 8 |
+//              | version 4 | overflow 4 | slot 8 | ... 7 slots in all |
 //     version  odd while the owner changes the bucket or its chain, even otherwise; only grows
 //     overflow number of the next bucket of the chain plus one; 0: none
 //
@@ -19,9 +18,8 @@
 //              offset in bytes from the partition's first segment: 1 TiB a partition
 //
 //   item, 18 bytes and then the key and the value, unpadded, on an even address
-//              | key_bytes+1 2 | crc32c 4 | generation 4 | deadline 5, value_bytes 3 | key | value
-//              |
-//     Two zero bytes where an item would begin: nothing until the next cache line.
+//              | key_bytes 2 | crc32c 4 | generation 4 | value_bytes 3 | deadline 5 | key | value |
+//     kPadding where key_bytes would be: nothing until the next cache line.
 //     crc32c   over generation, deadline, lengths, key, value (crc_of())
 //     deadline monotonic milliseconds, kNoDeadline: none
 //
@@ -88,15 +86,22 @@ inline constexpr uint32_t kItemHeaderBytes = 18;
 inline constexpr uint32_t kKeyBytesOffset = 0;
 inline constexpr uint32_t kCrcOffset = 2;
 inline constexpr uint32_t kGenerationOffset = 6;
-inline constexpr uint32_t kDeadlineOffset = 10;  // 64-bit word: deadline below, value_bytes above
+inline constexpr uint32_t kDeadlineOffset = 10;  // 64-bit word: value_bytes below, deadline above
 inline constexpr uint32_t kItemAlignment = 2;
 inline constexpr uint32_t kKeyBytesMax = 65534;
+inline constexpr uint16_t kPadding = 0xffff;  // in place of key_bytes
 inline constexpr uint32_t kValueBytesMax = (1U << 24) - 1;
 inline constexpr uint64_t kNoDeadline = kOffsetMask;  // 40 bits, all ones: 34 years after boot
 static_assert(kDeadlineOffset + sizeof(uint64_t) == kItemHeaderBytes);
 
 constexpr uint64_t make_deadline_word(uint64_t deadline40, uint64_t value_bytes) {
-    return deadline40 | (value_bytes << 40);
+    return (deadline40 << 24) | value_bytes;
+}
+constexpr uint64_t deadline40_of(uint64_t deadline_word) { return deadline_word >> 24; }
+constexpr uint32_t value_bytes_of(uint64_t deadline_word) { return deadline_word & kValueBytesMax; }
+// deadline40 > now_ms, with a right side that a loop computes once.
+constexpr bool is_before_deadline(uint64_t now_ms, uint64_t deadline_word) {
+    return deadline_word >= (now_ms + 1) << 24;
 }
 // 0, and what is past the horizon, to the stored form. A later deadline than 2^40-2 ms ends there.
 constexpr uint64_t to_deadline40(uint64_t deadline_ms) {

@@ -149,10 +149,9 @@ void Partition::maintain(uint64_t now_ms) noexcept {
 
 void Partition::touch(uint64_t hash) noexcept {
     Bucket& bucket = index_.first_of(hash);
-    const uint64_t mask = Index::matches(bucket, tag_of(hash));
+    const uint32_t mask = Index::matches(bucket, tag_of(hash));
     if (mask == 0) return;
-    const auto word = static_cast<uint32_t>(__builtin_ctzll(mask)) / 8;
-    std::atomic<uint64_t>& slot = bucket.slots[word - 1];
+    std::atomic<uint64_t>& slot = bucket.slots[__builtin_ctz(mask) - 1];
     uint64_t seen = slot.load(std::memory_order_relaxed);
     if (tag_of_slot(seen) != tag_of(hash) || frequency_of(seen) == kFrequencyMax) return;
     // Compare and exchange: a touch must never bring back a slot that the owner just changed.

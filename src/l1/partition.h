@@ -62,8 +62,8 @@ class Partition {
     PutStatus put(uint64_t hash, std::string_view key, std::string_view value, uint64_t deadline_ms,
                   uint32_t generation, uint64_t now_ms) noexcept;
     bool erase(uint64_t hash, std::string_view key) noexcept;
-    // In place; costs the CRC of the item. 0: never expires. False: no such key. REQUIRES: the caller
-    // has found it live; an expired one that is not reclaimed yet would come back.
+    // In place; costs the CRC of the item. 0: never expires. False: no such key. REQUIRES: the
+    // caller has found it live; an expired one that is not reclaimed yet would come back.
     bool set_deadline(uint64_t hash, std::string_view key, uint64_t deadline_ms) noexcept;
     // Writes the whole index (some 10 ms per GiB of store); the O(1) flush is a new generation.
     void clear() noexcept;
@@ -89,17 +89,12 @@ class Partition {
     [[gnu::cold, gnu::noinline]] Lookup find_cold(uint64_t hash, std::string_view key,
                                                   uint64_t now_ms,
                                                   uint32_t generation) const noexcept;
-    // Of an item whose key was found equal.
-    static FindStatus judge(uint64_t deadline_word, uint32_t item_generation, uint64_t now_ms,
-                            uint32_t generation) noexcept {
-        if (now_ms >= (deadline_word & kOffsetMask)) return FindStatus::kMiss;
-        return item_generation == generation ? FindStatus::kHit : FindStatus::kMiss;
-    }
-    static uint32_t value_bytes_of(uint64_t deadline_word) noexcept {
-        return static_cast<uint32_t>(deadline_word >> 40);
+    static bool is_live(uint64_t deadline_word, uint32_t item_generation, uint64_t now_ms,
+                        uint32_t generation) noexcept {
+        return is_before_deadline(now_ms, deadline_word) && item_generation == generation;
     }
     static uint64_t deadline_of(uint64_t deadline_word) noexcept {
-        const uint64_t deadline40 = deadline_word & kOffsetMask;
+        const uint64_t deadline40 = deadline40_of(deadline_word);
         return deadline40 == kNoDeadline ? 0 : deadline40;
     }
 
@@ -126,7 +121,7 @@ class Partition {
 
 inline void Partition::prefetch_item(uint64_t hash) const noexcept {
     const Bucket& bucket = index_.bucket_of(hash);
-    uint64_t mask = Index::matches(bucket, tag_of(hash));
+    uint32_t mask = Index::matches(bucket, tag_of(hash));
     if (mask == 0) [[unlikely]] {
         const Bucket* next = index_.next_of(bucket);
         if (next != nullptr) __builtin_prefetch(next);
@@ -146,7 +141,7 @@ inline Lookup Partition::find_with(uint64_t hash, std::string_view key, uint64_t
     // Acquire: pairs with the release of the even version in Index::Change. An odd one is rounded
     // down, and so never found again below.
     const uint32_t version = bucket.version.load(std::memory_order_acquire) & ~1U;
-    uint64_t mask = Index::matches(bucket, tag_of(hash));
+    uint32_t mask = Index::matches(bucket, tag_of(hash));
     while (mask != 0) [[likely]] {
             const uint8_t* item = index_.item_at(Index::slot_word(bucket, mask));
             if (!key_matches(item, key)) [[unlikely]] {
@@ -160,7 +155,9 @@ inline Lookup Partition::find_with(uint64_t hash, std::string_view key, uint64_t
             if (bucket.version.load(std::memory_order_relaxed) != version) [[unlikely]]
                 break;
             Probe::touch(item, kItemHeaderBytes + key.size() + value_bytes_of(word));
-            return {.status = judge(word, item_generation, now_ms, generation),
+            if (!is_live(word, item_generation, now_ms, generation)) [[unlikely]]
+                return {};
+            return {.status = FindStatus::kHit,
                     .value = item + kItemHeaderBytes + key.size(),
                     .value_bytes = value_bytes_of(word),
                     .deadline_ms = deadline_of(word),
@@ -189,14 +186,16 @@ Partition::Look Partition::look_cold(const Bucket& first, uint64_t hash, std::st
     bool found = false;
     for (uint32_t length = 0; length < kChainBucketsMax && bucket != nullptr && !found; ++length) {
         Probe::touch(bucket, sizeof *bucket);
-        uint64_t mask = Index::matches(*bucket, tag_of(hash));
+        uint32_t mask = Index::matches(*bucket, tag_of(hash));
         for (; mask != 0 && !found; mask &= mask - 1) {
             const uint8_t* item = index_.item_at(Index::slot_word(*bucket, mask));
             found = key_matches(item, key);
             if (!found) continue;
             const auto word = racy_load<uint64_t>(item + kDeadlineOffset);
-            *lookup = {.status = judge(word, racy_load<uint32_t>(item + kGenerationOffset), now_ms,
-                                       generation),
+            if (!is_live(word, racy_load<uint32_t>(item + kGenerationOffset), now_ms, generation)) {
+                break;
+            }
+            *lookup = {.status = FindStatus::kHit,
                        .value = item + kItemHeaderBytes + key.size(),
                        .value_bytes = value_bytes_of(word),
                        .deadline_ms = deadline_of(word),

@@ -74,7 +74,7 @@ bool Segments::allocate(uint32_t ttl_class, uint32_t bytes, bool reclaiming,
     }
     SegmentInfo& info = table_[segment];
     const auto even = static_cast<uint32_t>(base::align_up(info.used_bytes, kItemAlignment));
-    if (start > even) std::memset(memory(segment) + even, 0, sizeof(uint16_t));
+    if (start > even) std::memcpy(memory(segment) + even, &kPadding, sizeof kPadding);
     info.used_bytes = start + bytes;
     *offset = (uint64_t{segment} << bytes_log2_) + start;
     return true;
@@ -152,7 +152,7 @@ uint32_t Segments::next_item(uint32_t segment, uint32_t cursor) const noexcept {
     const uint32_t used = table_[segment].used_bytes;
     auto start = static_cast<uint32_t>(base::align_up(cursor, kItemAlignment));
     if (start >= used) return used;
-    if (racy_load<uint16_t>(memory(segment) + start) == 0) {
+    if (racy_load<uint16_t>(memory(segment) + start) == kPadding) {
         start = static_cast<uint32_t>(base::align_up(start, base::kCacheLine));
     }
     return start;

@@ -239,19 +239,22 @@ void TcpCore::acked(Hot& hot, uint32_t ack, const TcpSegment& segment) noexcept 
     if (hot.sq_bytes > 0 || (hot.flags & kFinQueued) != 0) mark_dirty(hot);
 }
 
-// One timed segment per round trip (Karn: never a retransmitted one), and the echoed timestamp
-// where timing was given up because of a retransmission.
+// One timed segment per round trip (Karn: never a retransmitted one). After a timeout the echoed
+// timestamp tells which transmission is meant; one from before the last timeout says more about
+// lost ACKs than about the path, and is left out.
 void TcpCore::sample_rtt(Hot& hot, uint32_t ack, const TcpSegment& segment) noexcept {
     if ((hot.flags & kRttTiming) != 0) {
         if (seq_lt(ack, hot.rtt_seq)) return;
         hot.flags &= ~kRttTiming;
         rto::sample(hot, now_us() - hot.rtt_start_us);
-    } else if (segment.has_timestamps && segment.ts_echo != 0 &&
-               (hot.backoff > 0 || hot.srtt_us == 0)) {
-        const uint32_t ticks = timestamp_now() - segment.ts_echo;
-        constexpr uint32_t kTicksMax = 120'000;
-        if (ticks < kTicksMax) rto::sample(hot, (ticks + 1) * 1049);
+        return;
     }
+    const bool useful = hot.backoff > 0 || hot.srtt_us == 0;
+    if (!useful || !segment.has_timestamps || segment.ts_echo == 0) return;
+    if (hot.backoff > 0 && seq_lt(segment.ts_echo, cold_of(hot).timeout_timestamp)) return;
+    const uint32_t ticks = timestamp_now() - segment.ts_echo;
+    constexpr uint32_t kTicksMax = 120'000;
+    if (ticks < kTicksMax) rto::sample(hot, (ticks + 1) * 1049);
 }
 
 // Moves the state on when the ACK covers our FIN; false when the connection is over.
@@ -375,7 +378,7 @@ void TcpCore::process_fin(Hot& hot) noexcept {
             hot.state = State::kClosing;
             break;
         case State::kFinWait2:
-            send_ack(hot, hot.snd_nxt);
+            send_ack(hot, hot.snd_max);
             finish_into_time_wait(hot);
             break;
         default:

@@ -25,7 +25,7 @@ bool TcpCore::output(Hot& hot) noexcept {
         hot.flags &= ~kRetransmitHead;
     }
     while (hot.acks_owed > 0) {
-        if (!send_ack(hot, hot.snd_nxt)) return false;
+        if (!send_ack(hot, hot.snd_max)) return false;
         --hot.acks_owed;
     }
     bool sent = false;
@@ -41,7 +41,7 @@ bool TcpCore::output(Hot& hot) noexcept {
         const bool now =
             delayed && (unacked >= 2u * cold_of(hot).our_mss || options_.delayed_ack_ms == 0);
         if (now || window_update_due(hot)) {
-            if (!send_ack(hot, hot.snd_nxt)) return false;
+            if (!send_ack(hot, hot.snd_max)) return false;
         } else if (delayed && hot.ack_deadline == 0) {
             hot.ack_deadline = deadline_in(ticks_of_ms(options_.delayed_ack_ms));
         }
@@ -154,6 +154,8 @@ void TcpCore::note_ack_sent(Hot& hot) noexcept {
     hot.flags &= ~kAckDelayed;
 }
 
+// `seq` is snd_max, not snd_nxt: after a timeout snd_nxt has gone back, and an ACK with an old
+// sequence number would be dropped as a duplicate.
 bool TcpCore::send_ack(Hot& hot, uint32_t seq) noexcept {
     TxFrame* frame = interface_.tx_frame();
     if (frame == nullptr) return false;
@@ -171,7 +173,7 @@ void TcpCore::send_reset(Hot& hot) noexcept {
         return;
     }
     SegmentFields fields;
-    fill_fields(hot, fields, hot.snd_nxt, kRst | kAck);
+    fill_fields(hot, fields, hot.snd_max, kRst | kAck);
     interface_.send_segment(*frame, fields, 0);
     count(Counter::tcp_resets_out);
 }

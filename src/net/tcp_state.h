@@ -112,9 +112,10 @@ struct Cold {
     uint32_t rcv_fin_seq = 0;
     uint32_t linger_deadline = 0;  // ticks; 0: none
     uint32_t challenge_tick = 0;
-    uint32_t sent_tick = 0;  // last new data
-    uint16_t our_mss = 0;    // what we announce
-    uint8_t retries = 0;     // unanswered retransmissions or probes
+    uint32_t sent_tick = 0;          // last new data
+    uint32_t timeout_timestamp = 0;  // our timestamp clock at the last retransmission timeout
+    uint16_t our_mss = 0;            // what we announce
+    uint8_t retries = 0;             // unanswered retransmissions or probes
     uint8_t keepalives = 0;
     bool partial_acked = false;  // the first partial ACK of this recovery was seen
     io::CloseReason reason = io::CloseReason::kLocal;

@@ -76,6 +76,7 @@ void TcpCore::on_retransmission_timeout(Hot& hot) noexcept {
         if (interface_.resolve(remote_ip_of(hot.key), now_tick_, mac)) hot.mac = mac;
     }
     cold.recover = hot.snd_max;
+    cold.timeout_timestamp = timestamp_now();
     congestion::on_timeout(hot, hot.snd_max - hot.snd_una, first);
     send_queue::rewind(hot, pool_);
     if (hot.snd_wnd == 0) hot.flags |= kProbeDue;
@@ -116,7 +117,7 @@ bool TcpCore::check_keepalive(Hot& hot) noexcept {
         return false;
     }
     ++cold.keepalives;
-    if (send_ack(hot, hot.snd_nxt - 1)) {
+    if (send_ack(hot, hot.snd_max - 1)) {
         count(Counter::tcp_probes);
     } else {
         count(Counter::drop_no_buffer);

@@ -34,7 +34,8 @@ class RulesTest(unittest.TestCase):
             self.assertEqual(found(path, OPENING + f'#include "{name}"\n'), ["include"], (path, name))
         good = [("src/dataplane/a.h", "config/schema.h"), ("drivers/dpdk/a.h", "net/frame_port.h"),
                 ("drivers/dpdk/a.h", "drivers/dpdk/eal.h"), ("src/client/a.h", "cachee/cachee.h"),
-                ("src/bin/a.h", "l1/store.h"), ("tests/unit/a.h", "dataplane/worker.h")]
+                ("src/bin/a.h", "l1/store.h"), ("tests/unit/a.h", "dataplane/worker.h"),
+                ("tests/unit/a.h", "fixture.h")]
         for path, name in good:
             self.assertEqual(found(path, OPENING + f'#include "{name}"\n'), [], (path, name))
 

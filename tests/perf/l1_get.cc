@@ -89,26 +89,26 @@ struct When {
 }  // namespace
 
 // Outside the anonymous namespace: callgrind finds them by name.
-extern "C" [[gnu::noinline]] uint64_t l1_hot_gets(const Partition* partition, const When* when,
+extern "C" [[gnu::noinline]] uint64_t l1_hot_gets(const Partition* partition, When when,
                                                   const Key* keys, size_t key_count, uint64_t gets,
                                                   uint8_t* reply) {
     uint64_t bytes = 0;
     for (uint64_t done = 0; done < gets; done += key_count) {
         for (const Key* key = keys; key != keys + key_count; ++key) {
-            bytes += get(*partition, *when, key->view(), reply);
+            bytes += get(*partition, when, key->view(), reply);
         }
     }
     return bytes;
 }
 
-extern "C" [[gnu::noinline]] uint64_t l1_hot_finds(const Partition* partition, const When* when,
+extern "C" [[gnu::noinline]] uint64_t l1_hot_finds(const Partition* partition, When when,
                                                    const Key* keys, const uint64_t* hashes,
                                                    size_t key_count, uint64_t gets) {
     uint64_t bytes = 0;
     for (uint64_t done = 0; done < gets; done += key_count) {
         for (size_t i = 0; i < key_count; ++i) {
             const Lookup lookup =
-                partition->find(hashes[i], keys[i].view(), when->now_ms, when->generation);
+                partition->find(hashes[i], keys[i].view(), when.now_ms, when.generation);
             bytes += lookup.value_bytes;
         }
     }
@@ -130,9 +130,9 @@ int hot(uint64_t gets, bool find_only) {
     When when{kSeed, kNowMs, kGeneration};
     asm volatile("" : "+m"(when));
     const uint64_t bytes =
-        find_only ? l1_hot_finds(&store->partition(0), &when, keys.data(), hashes.data(),
+        find_only ? l1_hot_finds(&store->partition(0), when, keys.data(), hashes.data(),
                                  keys.size(), gets)
-                  : l1_hot_gets(&store->partition(0), &when, keys.data(), keys.size(), gets, reply);
+                  : l1_hot_gets(&store->partition(0), when, keys.data(), keys.size(), gets, reply);
     return bytes == gets * kValueBytes ? 0 : 1;
 }
 

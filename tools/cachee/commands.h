@@ -10,7 +10,7 @@
 namespace cachee::cli {
 
 struct StatOptions {
-    std::string instance = "main";
+    std::string instance;  // empty: default_instance()
     double interval_s = 1;
     uint64_t count = 0;  // 0: until interrupted
     bool json = false;
@@ -18,12 +18,15 @@ struct StatOptions {
 int run_stat(const StatOptions& options);
 
 struct InfoOptions {
-    std::string instance = "main";
+    std::string instance;  // empty: default_instance()
     bool json = false;
 };
 int run_info(const InfoOptions& options);
 
 int run_check_config(const std::string& path);
+
+// The only instance that has a segment on this host, else "main".
+std::string default_instance();
 
 // "error: ..." on stderr.
 void print_error(const std::string& message);

@@ -2,6 +2,7 @@
 // `cachee info`: everything that the control segment says, once, for a person or as one JSON
 // object.
 #include <fmt/format.h>
+#include <glob.h>
 
 #include <string>
 #include <utility>
@@ -176,6 +177,20 @@ void print_json(const Snapshot& snapshot, const InfoOptions& options) {
 }
 
 }  // namespace
+
+std::string default_instance() {
+    // The name is what the path of a segment has between what all paths share.
+    const std::string pattern = shm::control_segment_path("*");
+    const size_t star = pattern.find('*');
+    glob_t matches{};
+    std::string name = "main";
+    if (::glob(pattern.c_str(), 0, nullptr, &matches) == 0 && matches.gl_pathc == 1) {
+        const std::string path = matches.gl_pathv[0];
+        name = path.substr(star, path.size() - (pattern.size() - 1));
+    }
+    ::globfree(&matches);
+    return name;
+}
 
 int run_info(const InfoOptions& options) {
     auto segment = shm::Segment::attach(options.instance, true);

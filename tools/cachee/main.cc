@@ -65,21 +65,27 @@ int main(int argc, char** argv) {
     StatOptions stat;
     CLI::App* stat_app =
         app.add_subcommand("stat", "a line per second: rates, hit ratio, load, latency");
-    stat_app->add_option("--instance", stat.instance, "name of the instance")
-        ->capture_default_str();
+    stat_app->add_option("--instance", stat.instance,
+                         "name of the instance; by default the only one here, or main");
     stat_app->add_option("--interval", stat.interval_s, "seconds between lines")
         ->check(CLI::Range(0.01, 3600.0))
         ->capture_default_str();
     stat_app->add_option("--count", stat.count, "lines to print; 0: until interrupted");
     stat_app->add_flag("--json", stat.json, "one JSON object per line");
-    stat_app->callback([&] { code = run_stat(stat); });
+    stat_app->callback([&] {
+        if (stat.instance.empty()) stat.instance = default_instance();
+        code = run_stat(stat);
+    });
 
     InfoOptions info;
     CLI::App* info_app = app.add_subcommand("info", "everything the planes publish, once");
-    info_app->add_option("--instance", info.instance, "name of the instance")
-        ->capture_default_str();
+    info_app->add_option("--instance", info.instance,
+                         "name of the instance; by default the only one here, or main");
     info_app->add_flag("--json", info.json, "one JSON object");
-    info_app->callback([&] { code = run_info(info); });
+    info_app->callback([&] {
+        if (info.instance.empty()) info.instance = default_instance();
+        code = run_info(info);
+    });
 
     std::string config_path;
     CLI::App* check_app = app.add_subcommand("check-config", "is this configuration file right?");

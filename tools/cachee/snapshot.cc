@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 
 #include "tools/cachee/text.h"
 
@@ -27,10 +28,18 @@ std::string bounded_text(const char (&field)[kSize]) {
     return std::string(field, ::strnlen(field, kSize));
 }
 
+// False for a zombie too: its parent has not asked for its exit code yet, but it runs no more.
 bool process_exists(uint32_t pid) {
     // 0 and values past pid_t would address process groups.
     if (pid == 0 || pid > INT32_MAX) return false;
-    return ::kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM;
+    if (::kill(static_cast<pid_t>(pid), 0) != 0) return errno == EPERM;
+    std::ifstream file(fmt::format("/proc/{}/stat", pid));
+    std::string stat;
+    std::getline(file, stat);
+    // The state follows the name, which is in parentheses and may hold any character.
+    const size_t name_end = stat.rfind(')');
+    if (name_end == std::string::npos || name_end + 2 >= stat.size()) return true;
+    return stat[name_end + 2] != 'Z' && stat[name_end + 2] != 'X';
 }
 
 uint64_t queued(const shm::RingHeader& ring) {

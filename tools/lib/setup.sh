@@ -140,18 +140,32 @@ setup_tests() {
     install_packages "${CACHEE_TEST_PACKAGES[@]}"
 }
 
-# configure_and_build DIR [meson options...]: an incremental build, quiet unless it fails.
-configure_and_build() {
+# configure_build DIR [meson options...]: once; quiet unless it fails.
+configure_build() {
     local dir="$1"
     shift
     local log="$dir.log"
     mkdir -p "$(dirname "$dir")"
     export PKG_CONFIG_PATH="$CACHEE_PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
-    if [ ! -f "$dir/build.ninja" ]; then
-        # A set-up that failed half way keeps its findings, the wrong ones too: start from nothing.
-        rm -rf "$dir/meson-private"
-        /usr/bin/meson setup "$dir" "$CACHEE_ROOT" "$@" >"$log" 2>&1 ||
-            { tail -n 40 "$log" >&2; die "meson setup failed (full log: $log)"; }
-    fi
-    ninja -C "$dir" >"$log" 2>&1 || { (grep -E 'error|FAILED|warning' -A3 "$log" | head -n 60 >&2) || true; die "the build failed (full log: $log)"; }
+    [ ! -f "$dir/build.ninja" ] || return 0
+    # A set-up that failed half way keeps its findings, the wrong ones too: start from nothing.
+    rm -rf "$dir/meson-private"
+    /usr/bin/meson setup "$dir" "$CACHEE_ROOT" "$@" >"$log" 2>&1 ||
+        { tail -n 40 "$log" >&2; die "meson setup failed (full log: $log)"; }
+}
+
+# build_targets DIR [targets...]: incremental; all targets when none is named; quiet unless it fails.
+build_targets() {
+    local dir="$1" log="$1.log"
+    shift
+    ninja -C "$dir" "$@" >"$log" 2>&1 || {
+        (grep -E 'error|FAILED|warning' -A3 "$log" | head -n 60 >&2) || true
+        die "the build failed (full log: $log)"
+    }
+}
+
+# configure_and_build DIR [meson options...]
+configure_and_build() {
+    configure_build "$@" || return 1
+    build_targets "$1"
 }

@@ -188,6 +188,16 @@ TEST_F(CoherenceTest, Flushall_Outside_BumpsTheGeneration) {
     EXPECT_EQ(data_->header().generation.load(), data_->worker(0).generation);
 }
 
+TEST_F(CoherenceTest, Swapdb_Outside_IsNoticedWithinSeconds) {
+    start();
+    set("a", "1");
+    data_->run_for(300);  // the first count has been taken
+    ASSERT_NE(data_->hit("a"), nullptr);
+    client_->run("SWAPDB 0 1");
+    EXPECT_TRUE(data_->until([&] { return data_->hit("a") == nullptr; }, 2000));
+    EXPECT_TRUE(data_->lease_live(0));
+}
+
 TEST_F(CoherenceTest, Lease_IsRenewedAndNeverLongerThanConfigured) {
     start();
     const uint64_t end = base::monotonic_ns() + 600 * base::kNsPerMs;

@@ -7,11 +7,14 @@
 // it. Then the same after privileges were dropped. Skipped without root.
 #include <arpa/inet.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -85,6 +88,55 @@ std::string exchange(net::FramePort& port) {
     if (pong.empty()) return "no echo reply";
     if (!std::equal(ping.begin() + 42, ping.end(), pong.begin() + 42)) return "echo differs";
     return "";
+}
+
+// Drops to a plain user that keeps `permitted` capabilities, none of them effective.
+bool drop_to_nobody(uint32_t permitted) {
+    if (::prctl(PR_SET_KEEPCAPS, 1) != 0 || ::setgroups(0, nullptr) != 0) return false;
+    if (::setgid(65534) != 0 || ::setuid(65534) != 0) return false;
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct data[2] = {{0, permitted, 0}, {0, 0, 0}};
+    return ::syscall(SYS_capset, &header, data) == 0;
+}
+bool make_effective(uint32_t permitted) {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct data[2] = {{permitted, permitted, 0}, {0, 0, 0}};
+    return ::syscall(SYS_capset, &header, data) == 0;
+}
+
+// Start as root, drop, traffic, stop. In a namespace of its own; "" or what failed, then what is
+// left of the XDP program on the interface.
+std::string life(uint32_t permitted) {
+    return in_child([=] {
+        if (!lay_wire()) return std::string("no wire");
+        const pid_t child = ::fork();  // the drop must not reach the one who looks afterwards
+        if (child == 0) {
+            DpdkDriver driver;
+            if (!driver.init(without_hugepages(kDevice), 1, instance_name())) ::_exit(1);
+            if (!address_kernel_end()) ::_exit(2);
+            auto port = driver.port(0);
+            if (!drop_to_nobody(permitted)) ::_exit(3);
+            if (!exchange(*port).empty()) ::_exit(4);
+            port.reset();
+            if (!make_effective(permitted)) ::_exit(5);
+            driver.stop();
+            ::_exit(0);
+        }
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        if (status != 0) return "status " + std::to_string(status);
+        if (kTap) return std::string(::if_nametoindex("ckt0") != 0 ? "tap left" : "");
+        return std::string(run("ip -d link show ckv1 | grep -q prog/xdp") ? "program left" : "");
+    });
+}
+
+TEST(DpdkKernelDeathTest, StopAfterDrop_OnlyTheXdpProgramNeedsNetAdmin) {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    if (in_child([] { return std::string(lay_wire() ? "" : "none"); }) != "") {
+        GTEST_SKIP() << "no network namespace, veth or ip(8) here";
+    }
+    EXPECT_EQ(life(1u << CAP_NET_ADMIN), "");
+    EXPECT_EQ(life(0), kTap ? "" : "program left");
 }
 
 class DpdkKernel : public ::testing::Test {

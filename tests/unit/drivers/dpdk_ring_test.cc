@@ -37,12 +37,15 @@ TEST(DpdkDriverDeathTest, Init_LimitsOutOfRange_ClearErrors) {
     config.mbufs = 100;
     EXPECT_NE(init_error(config, 1).find("dpdk.mbufs is 100"), std::string::npos);
     config = without_hugepages("net_ring0");
-    config.memory_mib = 8;
-    const std::string memory = init_error(config, 1);
-    EXPECT_NE(memory.find("dpdk.memory_mib"), std::string::npos) << memory;
+    config.mbufs = 2'000'000;
+    EXPECT_NE(init_error(config, 1).find("dpdk.mbufs is 2000000"), std::string::npos);
     config = without_hugepages("net_ring0");
     config.mtu = 100;
     EXPECT_NE(init_error(config, 1).find("dpdk.mtu"), std::string::npos);
+    // Ordinary memory is sized from the buffers, whatever memory_mib says.
+    config = without_hugepages("net_ring0");
+    config.memory_mib = 8;
+    EXPECT_EQ(init_error(config, 1), "started");
 }
 
 TEST(DpdkDriverDeathTest, Init_Twice_SecondIsAnError) {
@@ -83,7 +86,7 @@ TEST(DpdkArguments, PciDevice_IsAllowedAndVirtualOnesAreNot) {
     config::Dpdk config = without_hugepages("0000:3b:00.0");
     config.hugepages = true;
     config.eal_args = {"--socket-limit", "512"};
-    const auto arguments = eal_arguments(config, "main", config::LogLevel::kError);
+    const auto arguments = eal_arguments(config, 1, "main", config::LogLevel::kError);
     ASSERT_TRUE(arguments.has_value());
     std::string line;
     for (const auto& argument : arguments.value()) line += argument + " ";

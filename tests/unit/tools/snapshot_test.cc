@@ -63,6 +63,16 @@ TEST_F(SnapshotTest, DataplaneHealth_ProcessGone_IsDeadAndSaysWhichProcess) {
     EXPECT_EQ(dataplane_health(take()), Health::kDead);
 }
 
+TEST_F(SnapshotTest, DataplaneHealth_Zombie_IsDead) {
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(0);
+    siginfo_t info{};
+    ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT), 0);
+    set_dataplane(shm::PlaneState::kRunning, static_cast<uint32_t>(child));
+    EXPECT_EQ(dataplane_health(take()), Health::kDead);
+    ::waitpid(child, nullptr, 0);
+}
+
 TEST_F(SnapshotTest, DataplaneHealth_OneWorkerSilent_IsStuck) {
     segment_->worker(1)->heartbeat_ns = kNow - kHeartbeatStaleNs - 1;
     EXPECT_EQ(dataplane_health(take()), Health::kStuck);
