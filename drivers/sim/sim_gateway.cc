@@ -47,6 +47,7 @@ class SimGateway::Bridge {
         for (Peer& peer : peers_) {
             if (peer.fd >= 0) ::close(peer.fd);
         }
+        for (const Draining& rest : draining_) ::close(rest.fd);
         ::close(epoll_);
         ::close(listener_);
     }
@@ -55,6 +56,7 @@ class SimGateway::Bridge {
         while (!stop.load(std::memory_order_relaxed)) {
             const size_t link_events = poll_link();
             const int socket_events = poll_sockets();
+            if (!draining_.empty()) drain();
             transport_->flush(base::monotonic_ns());
             if (link_events == 0 && socket_events == 0) transport_->wait(kIdleNs);
         }
@@ -76,6 +78,11 @@ class SimGateway::Bridge {
         bool opened = false;
         std::string outbox;   // read from the kernel, not yet taken by the transport
         std::string pending;  // from the link, not yet taken by the kernel
+    };
+
+    struct Draining {
+        int fd;
+        std::string pending;
     };
 
     size_t poll_link() {
@@ -229,21 +236,29 @@ class SimGateway::Bridge {
         if (peer.fd < 0) return;
         const bool orderly = reason == CloseReason::kPeer || reason == CloseReason::kLocal;
         if (orderly) {
-            // Both sides are done; what the kernel did not take yet goes out blocking, briefly.
-            write_rest(peer);
-            ::close(peer.fd);
+            // Both sides are done, but the client may not have read everything yet.
+            epoll_ctl(epoll_, EPOLL_CTL_DEL, peer.fd, nullptr);
+            draining_.push_back({peer.fd, std::move(peer.pending)});
         } else {
             reset_socket(peer.fd);
         }
         peer.fd = -1;
     }
 
-    static void write_rest(Peer& peer) {
-        if (peer.pending.empty()) return;
-        timeval limit{1, 0};
-        ::setsockopt(peer.fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-        // A short count means that the client stopped reading after it had closed its own side.
-        (void)!::send(peer.fd, peer.pending.data(), peer.pending.size(), MSG_NOSIGNAL);
+    // Sockets without a session any more: what is left to write, then FIN.
+    void drain() {
+        std::erase_if(draining_, [](Draining& rest) {
+            while (!rest.pending.empty()) {
+                const ssize_t n =
+                    ::send(rest.fd, rest.pending.data(), rest.pending.size(), MSG_NOSIGNAL);
+                if (n < 0 && errno == EAGAIN) return false;
+                if (n < 0 && errno == EINTR) continue;
+                if (n <= 0) break;
+                rest.pending.erase(0, static_cast<size_t>(n));
+            }
+            ::close(rest.fd);
+            return true;
+        });
     }
 
     static void reset_socket(int fd) {
@@ -257,6 +272,7 @@ class SimGateway::Bridge {
     std::unique_ptr<net::TcpTransport> transport_;
     const SimGatewayOptions options_;
     std::vector<Peer> peers_;
+    std::vector<Draining> draining_;
 };
 
 base::Result<std::unique_ptr<SimGateway>> SimGateway::start(net::FramePort& port,

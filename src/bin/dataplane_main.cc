@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -58,6 +59,10 @@ class DataPlane {
         stop_.store(true);
         for (std::thread& thread : threads_) thread.join();
         workers_built_.clear();
+        // An XDP program is detached with it; without the right it would stay on the interface.
+        if (dropped_ && transports_ && transports_->capabilities() != 0) {
+            (void)set_capabilities(transports_->capabilities(), transports_->capabilities());
+        }
         transports_.reset();
         if (store_) store_->unlink();
         if (segment_) {
@@ -68,6 +73,11 @@ class DataPlane {
     }
 
     base::Status start() {
+        if (!config_.instance.user.empty() && ::geteuid() == 0) {
+            auto account = find_account(config_.instance.user);
+            if (!account) return account.error();
+            account_ = *account;
+        }
         if (base::Status status = lock_instance(); !status) return status;
         if (base::Status status = open_segment(); !status) return status;
         if (base::Status status = open_store(); !status) return status;
@@ -84,7 +94,13 @@ class DataPlane {
                   transports_->listen());
 
         build_workers();
-        if (base::Status status = drop_privileges(config_.instance.user); !status) return status;
+        if (account_) {
+            if (base::Status status = hand_over_files(); !status) return status;
+            if (base::Status status = drop_privileges(*account_, transports_->capabilities()); !status) {
+                return status;
+            }
+            dropped_ = true;
+        }
         for (uint32_t i = 0; i < workers_; ++i) {
             threads_.emplace_back([this, i] { run(i); });
         }
@@ -113,6 +129,35 @@ class DataPlane {
         return {};  // held until the process ends
     }
 
+    // To the account that this process becomes, so that it can remove them in the end.
+    base::Status hand_over_files() {
+        const std::string runtime = config_.instance.runtime_dir + "/" + config_.instance.name;
+        for (const std::string& path :
+             {shm::control_segment_path(config_.instance.name), store_->path(), runtime + ".wake",
+              runtime + "-dataplane.lock"}) {
+            if (::chown(path.c_str(), account_->pw_uid, account_->pw_gid) != 0) {
+                return base::Error{"cannot hand " + path + " over to user \"" +
+                                   config_.instance.user + "\": " + std::strerror(errno)};
+            }
+        }
+        return {};
+    }
+
+    // Where L1's file goes: hugetlbfs belongs to root, and who has dropped root can remove a file only from
+    // a folder of its own.
+    base::Result<std::string> hugepage_dir() {
+        if (!account_ || config_.l1.hugepages == config::HugepageMode::kOff) {
+            return config_.l1.hugepage_dir;
+        }
+        const std::string path = config_.l1.hugepage_dir + "/cachee-" + config_.instance.user;
+        if ((::mkdir(path.c_str(), 0750) != 0 && errno != EEXIST) ||
+            ::chown(path.c_str(), account_->pw_uid, account_->pw_gid) != 0) {
+            if (config_.l1.hugepages == config::HugepageMode::kAuto) return config_.l1.hugepage_dir;
+            return base::Error{"cannot make " + path + ": " + std::strerror(errno)};
+        }
+        return path;
+    }
+
     base::Status open_segment() {
         auto segment = shm::Segment::create(
             config_.instance.name, {.worker_count = workers_,
@@ -138,7 +183,9 @@ class DataPlane {
     base::Status open_store() {
         l1::StoreOptions options;
         options.instance = config_.instance.name;
-        options.hugepage_dir = config_.l1.hugepage_dir;
+        auto directory = hugepage_dir();
+        if (!directory) return directory.error();
+        options.hugepage_dir = *directory;
         options.hugepages = static_cast<l1::Hugepages>(config_.l1.hugepages);
         options.bytes = config_.l1.bytes;
         options.partitions = workers_;
@@ -201,6 +248,8 @@ class DataPlane {
 
     const config::Config& config_;
     const uint32_t workers_;
+    std::optional<passwd> account_;  // to become after start
+    bool dropped_ = false;
     std::unique_ptr<shm::Segment> segment_;
     std::unique_ptr<l1::Store> store_;
     std::unique_ptr<shm::WakeFifo> wake_;

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bin/transports.h"
 
+#include <linux/capability.h>
+
 #include "base/log.h"
 #include "base/rng.h"
 #include "drivers/dpdk/dpdk_driver.h"
+#include "drivers/sim/sim_gateway.h"
+#include "drivers/sim/sim_link.h"
 #include "drivers/socket/socket_transport.h"
 #include "net/headers.h"
 #include "net/tcp_transport.h"
@@ -119,6 +123,7 @@ class DpdkTransports final : public Transports {
     }
 
     io::Transport& transport(uint32_t worker) override { return *transports_[worker]; }
+    uint32_t capabilities() const override { return 1U << CAP_NET_ADMIN; }
     void thread_started(uint32_t) override { dpdk::DpdkDriver::enter_worker(); }
     void thread_ended(uint32_t) override { dpdk::DpdkDriver::leave_worker(); }
     std::string listen() const override { return listen_; }
@@ -127,6 +132,50 @@ class DpdkTransports final : public Transports {
     dpdk::DpdkDriver driver_;
     std::vector<std::unique_ptr<net::FramePort>> ports_;
     std::vector<std::unique_ptr<net::TcpTransport>> transports_;
+    std::string listen_;
+};
+
+// --- the simulated link, with a gateway from kernel sockets onto it ------------------------------
+
+class SimTransports final : public Transports {
+  public:
+    static Made make(const config::Config& config, const Counters& counters) {
+        if (counters.size() != 1) {
+            return base::Error{"driver: sim has one link and so one worker; set workers.count to 1"};
+        }
+        auto options = tcp_options(config);
+        if (!options) return options.error();
+        auto made = std::make_unique<SimTransports>();
+        made->link_ = std::make_unique<sim::SimLink>(sim::link_options_of(config.sim));
+        auto transport = net::TcpTransport::create(made->link_->end(0), options.value(), counters[0]);
+        if (!transport) return transport.error();
+        made->transport_ = std::move(transport).value();
+
+        sim::SimGatewayOptions gateway;
+        gateway.listen_port = config.sim.gateway_port;
+        gateway.server_ip = options->local_ip;
+        gateway.server_port = config.listen.port;
+        gateway.tcp = options.value();
+        gateway.tcp.local_ip = options->local_ip ^ 1;  // another host of the same subnet
+        gateway.tcp.listen_port = 0;
+        auto started = sim::SimGateway::start(made->link_->end(1), gateway);
+        if (!started) return started.error();
+        made->gateway_ = std::move(started).value();
+        made->listen_ = endpoint("127.0.0.1", made->gateway_->listen_port());
+        return std::unique_ptr<Transports>(std::move(made));
+    }
+    ~SimTransports() override {
+        gateway_.reset();
+        transport_.reset();
+    }
+
+    io::Transport& transport(uint32_t) override { return *transport_; }
+    std::string listen() const override { return listen_; }
+
+  private:
+    std::unique_ptr<sim::SimLink> link_;
+    std::unique_ptr<net::TcpTransport> transport_;
+    std::unique_ptr<sim::SimGateway> gateway_;
     std::string listen_;
 };
 
@@ -140,9 +189,9 @@ Made make_transports(const config::Config& config, uint32_t workers, const Count
         case config::DriverKind::kDpdk:
             return DpdkTransports::make(config, config.instance.name, counters);
         case config::DriverKind::kSim:
-            break;
+            return SimTransports::make(config, counters);
     }
-    return base::Error{"driver: sim is not part of this build"};
+    return base::Error{"driver: unknown"};
 }
 
 }  // namespace cachee::bin

@@ -24,6 +24,8 @@ class Transports {
     virtual void thread_started(uint32_t) {}
     // On the worker's thread, after its last poll.
     virtual void thread_ended(uint32_t) {}
+    // Capabilities (bits 1 << CAP_*) that stopping the driver needs.
+    virtual uint32_t capabilities() const { return 0; }
     // Where clients connect: "address:port".
     virtual std::string listen() const = 0;
 };

@@ -23,6 +23,11 @@ constexpr size_t kInboxBytesMax = 1 * kMiB;
 // Of the worker's backlog, above which no pinned connection of it is read.
 constexpr uint64_t kBacklogBytesMax = 4 * kMiB;
 
+bool starts_with(std::string_view command, std::string_view lower_case) {
+    return command.size() >= lower_case.size() &&
+           ::strncasecmp(command.data(), lower_case.data(), lower_case.size()) == 0;
+}
+
 }  // namespace
 
 // Lives until libuv has closed its handle: held by the table, and by itself while the handle is
@@ -81,6 +86,7 @@ class PinnedConnection : public std::enable_shared_from_this<PinnedConnection> {
     bool releasing_ = false;  // a fence or a hold is under way for `outbound_`
     bool writes_ = false;
     bool quit_ = false;   // the client said QUIT: that L2 closes is no error
+    bool swaps_ = false;  // it used SWAPDB, perhaps in a transaction: L2 will announce nothing
     bool ended_ = false;  // L2 closed; what it sent before is still on its way to the worker
     std::string end_reason_;
     uint64_t connect_deadline_ns_ = 0;
@@ -172,9 +178,8 @@ void PinnedConnection::take_handshake(std::string_view bytes) {
 bool PinnedConnection::write(std::string_view command, uint64_t queued_bytes_max) {
     const size_t queued = unsent_.size() + uv_stream_get_write_queue_size(stream());
     if (queued + command.size() > queued_bytes_max) return false;
-    constexpr std::string_view kQuit = "*1\r\n$4\r\nquit\r\n";
-    quit_ |= command.size() == kQuit.size() &&
-             ::strncasecmp(command.data(), kQuit.data(), kQuit.size()) == 0;
+    quit_ |= starts_with(command, "*1\r\n$4\r\nquit\r\n");
+    swaps_ |= starts_with(command, "*3\r\n$6\r\nswapdb\r\n");
     if (relaying_) {
         write_now(command);
     } else {
@@ -233,18 +238,19 @@ void PinnedConnection::start_release() {
         return;
     }
     table_.coherence_.fence([connection = shared_from_this()] {
-        if (connection->closed_) return;
+        if (connection->closed_ || !connection->table_.coherence_.attached()) return;
+        Coherence& coherence = connection->table_.coherence_;
+        if (connection->swaps_) coherence.bump_generation("a pinned session used SWAPDB", true);
         Barrier barrier;
-        connection->table_.coherence_.add_all(barrier);
-        connection->table_.coherence_.release_after(
-            connection->worker, std::move(barrier), [connection](bool applied) {
-                if (connection->closed_) return;
-                if (applied) {
-                    connection->release();
-                } else {
-                    connection->fail("a worker did not follow its invalidations");
-                }
-            });
+        coherence.add_all(barrier);
+        coherence.release_after(connection->worker, std::move(barrier), [connection](bool applied) {
+            if (connection->closed_) return;
+            if (applied) {
+                connection->release();
+            } else {
+                connection->fail("a worker did not follow its invalidations");
+            }
+        });
     });
 }
 

@@ -24,13 +24,6 @@ namespace {
 // An MGET of more keys is answered but not installed: it would be preceded by as many PTTLs.
 constexpr size_t kMgetInstallKeysMax = 256;
 
-std::string assembly_key(uint32_t worker, const shm::RingEntry& entry) {
-    std::string key(reinterpret_cast<const char*>(&entry.session_id), sizeof entry.session_id);
-    key.append(reinterpret_cast<const char*>(&entry.request_id), sizeof entry.request_id);
-    key.append(reinterpret_cast<const char*>(&worker), sizeof worker);
-    return key;
-}
-
 std::string command_of(std::initializer_list<std::string_view> arguments) {
     std::string out;
     resp::append_command(out, {arguments.begin(), arguments.size()});
@@ -52,7 +45,8 @@ RequestRouter::RequestRouter(L2Backend& backend, Coherence& coherence, KeyGuard&
       guard_(guard),
       pinned_(pinned),
       options_(config.l2),
-      counters_(counters) {
+      counters_(counters),
+      assembler_(config.limits.bulk_bytes_max + 64 * kMiB) {
     limits_.bulk_bytes_max = config.limits.bulk_bytes_max;
     limits_.arguments_max = config.limits.arguments_max;
     limits_.inline_bytes_max = config.limits.inline_bytes_max;
@@ -89,47 +83,25 @@ void RequestRouter::on_event(uint32_t worker, const shm::RingEntry& entry,
                              std::string_view payload) {
     if (entry.kind == static_cast<uint16_t>(EventKind::kSessionClosed)) {
         pinned_.close(worker, entry.session_id);
-        std::erase_if(assemblies_, [&](const auto& item) {
-            shm::RingEntry same = entry;
-            const bool drop = item.first.starts_with(assembly_key(worker, same).substr(0, 8)) &&
-                              item.first.ends_with(assembly_key(worker, same).substr(16));
-            if (drop) assembly_bytes_ -= item.second.bytes.size();
-            return drop;
-        });
+        assembler_.session_closed(worker, entry.session_id);
         return;
     }
-    if ((entry.flags & shm::kMore) == 0 && assemblies_.empty()) {
+    if ((entry.flags & shm::kMore) == 0 && assembler_.empty()) {
         on_message(worker, entry, payload);
         return;
     }
-    const std::string key = assembly_key(worker, entry);
-    auto found = assemblies_.find(key);
-    if ((entry.flags & shm::kMore) != 0) {
-        if (found == assemblies_.end()) found = assemblies_.emplace(key, Assembly{}).first;
-        Assembly& assembly = found->second;
-        const uint64_t bytes_max = limits_.bulk_bytes_max + 64 * kMiB;
-        assembly.too_long |= assembly.bytes.size() + payload.size() > bytes_max ||
-                             assembly_bytes_ + payload.size() > 4 * bytes_max;
-        if (!assembly.too_long) {
-            assembly.bytes.append(payload);
-            assembly_bytes_ += payload.size();
-        }
-        return;
+    std::string_view message;
+    switch (assembler_.add(worker, entry, payload, message)) {
+        case MessageAssembler::Outcome::kPartial:
+            return;
+        case MessageAssembler::Outcome::kWhole:
+            on_message(worker, entry, message);
+            return;
+        case MessageAssembler::Outcome::kTooLong:
+            answer_error({worker, entry.session_id, entry.request_id, false},
+                         "ERR cachee: the command is too long to be passed on");
+            return;
     }
-    if (found == assemblies_.end()) {
-        on_message(worker, entry, payload);
-        return;
-    }
-    Assembly assembly = std::move(found->second);
-    assemblies_.erase(found);
-    assembly_bytes_ -= assembly.bytes.size();
-    if (assembly.too_long) {
-        answer_error({worker, entry.session_id, entry.request_id, false},
-                     "ERR cachee: the command is too long to be passed on");
-        return;
-    }
-    assembly.bytes.append(payload);
-    on_message(worker, entry, assembly.bytes);
 }
 
 void RequestRouter::on_message(uint32_t worker, const shm::RingEntry& entry,
@@ -514,8 +486,7 @@ void RequestRouter::tick(uint64_t now_ns) {
 
 void RequestRouter::forget_data_plane() {
     ++data_plane_;
-    assemblies_.clear();
-    assembly_bytes_ = 0;
+    assembler_.clear();
     for (auto& queue : waiting_) {
         for (Request* request : queue) finish(request);
         queue.clear();

@@ -11,7 +11,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "config/schema.h"
@@ -19,6 +18,7 @@
 #include "controlplane/key_guard.h"
 #include "controlplane/l2_backend.h"
 #include "controlplane/latency_histogram.h"
+#include "controlplane/message_assembler.h"
 #include "controlplane/pinned_connection.h"
 #include "resp/parser.h"
 #include "shm/layout.h"
@@ -81,11 +81,6 @@ class RequestRouter {
         std::list<Request*>::iterator position;
     };
 
-    struct Assembly {
-        std::string bytes;
-        bool too_long = false;
-    };
-
     void on_event(uint32_t worker, const shm::RingEntry& entry, std::string_view payload);
     void on_message(uint32_t worker, const shm::RingEntry& entry, std::string_view payload);
     void on_fetch(const Waiter& waiter, const shm::RingEntry& entry, std::string_view key);
@@ -118,8 +113,7 @@ class RequestRouter {
     stats::ControlCounters* const& counters_;
     std::list<Request*> requests_;  // by deadline: the timeout is the same for all
     std::array<std::deque<Request*>, kL2Lanes> waiting_;
-    std::unordered_map<std::string, Assembly> assemblies_;  // by worker, session and request
-    uint64_t assembly_bytes_ = 0;
+    MessageAssembler assembler_;
     resp::ArgumentList arguments_;
     std::vector<uint32_t> key_indexes_;
     size_t in_flight_ = 0;

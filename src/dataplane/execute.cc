@@ -63,6 +63,15 @@ bool Worker::start_command_slow(io::SessionIndex index, Session& session) noexce
         reply_error(index, session, "NOAUTH Authentication required.");
         return true;
     }
+    if (command != nullptr && (command->name == "post" || command->name == "host:")) {
+        // HTTP, perhaps a browser that was made to talk to us: nothing of what follows may be executed
+        // (as Redis does, networking.c: securityWarningCommand).
+        counters_.add(Counter::protocol_errors);
+        session.closing = true;
+        session.update_plain();
+        transport_.close(index, io::CloseHow::kAbort);
+        return true;
+    }
     if (command != nullptr && !resp::arity_fits(*command, arguments.size())) {
         const std::string text = "ERR wrong number of arguments for '" +
                                  std::string(command->name) + "' command";

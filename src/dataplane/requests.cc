@@ -198,8 +198,13 @@ void Worker::apply(const shm::RingEntry& entry, std::string_view payload) noexce
             Session* session = session_of(entry.session_id, index);
             if (session == nullptr) break;
             session->closing = true;
+            session->stream_ended = true;
             session->update_plain();
-            if (session->in_flight == 0) transport_.close(index, io::CloseHow::kFlush);
+            if (!session->last_words.empty()) {
+                write_out(index, *session, session->last_words.view());
+                pool_.release(session->last_words);
+            }
+            close_when_done(index, *session);
             break;
         }
     }
@@ -293,9 +298,10 @@ void Worker::follow_controlplane_cold() noexcept {
     }
     for (io::SessionIndex index = 0; index < sessions_.size(); ++index) {
         Session& session = sessions_[index];
-        if (!session.open || !session.pinned || session.closing) continue;
+        if (!session.open || !session.pinned || session.stream_ended) continue;
         // Its transaction or subscription died with the connection that the old one held.
         session.closing = true;
+        session.stream_ended = true;
         session.update_plain();
         transport_.close(index, io::CloseHow::kFlush);
     }

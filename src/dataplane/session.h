@@ -35,6 +35,7 @@ struct Session {
     bool retry_listed = false;       // stalled on a worker-wide resource: in Worker::retry_
     bool paused = false;             // transport told not to deliver
     bool eof = false;                // the peer has sent all it will
+    bool stream_ended = false;       // pinned: kCloseSession has come
     bool closing = false;            // no more input is taken; closes when replies are out
     uint32_t generation = 0;         // distinguishes users of one index
 
@@ -42,6 +43,7 @@ struct Session {
     resp::ParseState parse;
     Buffer input;                    // bytes not yet executed
     Buffer output;                   // bytes the transport had no room for
+    Buffer last_words;               // pinned: an error to send behind the replies of L2
     uint64_t opened_ns = 0;
     uint64_t last_command_ns = 0;
     uint64_t client_id = 0;

@@ -48,6 +48,7 @@ void Worker::session_gone(io::SessionIndex index, io::CloseReason) noexcept {
     drop_requests(session);
     pool_.release(session.input);
     pool_.release(session.output);
+    pool_.release(session.last_words);
     session.open = false;
     session.plain = false;
     --open_sessions_;
@@ -110,7 +111,8 @@ void Worker::run_input(io::SessionIndex index, Session& session) noexcept {
     } else if (used != 0) {
         BufferPool::drop_front(session.input, used);
     }
-    if (session.paused && session.input.size < kPauseInputBytes) {
+    // Not stalled: what is left is the start of a command whose rest is still to come.
+    if (session.paused && !session.stalled) {
         session.paused = false;
         transport_.resume(index);
     }
@@ -154,6 +156,10 @@ void Worker::protocol_error(io::SessionIndex index, Session& session,
     counters_.add(Counter::replies_error);
     scratch_.assign("-ERR ");
     scratch_.append(text).append("\r\n");
+    if (session.pinned) {
+        end_pinned(index, session, scratch_);
+        return;
+    }
     reply(index, session, scratch_);
     session.closing = true;
     session.update_plain();
@@ -174,16 +180,30 @@ void Worker::end_of_input(io::SessionIndex index) noexcept {
     if (!session.open) return;
     session.eof = true;
     if (session.pinned) {
-        session.closing = true;
-        session.update_plain();
-        transport_.close(index, io::CloseHow::kFlush);
+        if (!session.closing) end_pinned(index, session, {});
         return;
     }
     close_when_done(index, session);
 }
 
+// No more input of a session whose replies come as a stream: the control plane ends its connection to L2 once
+// everything was answered, and kCloseSession closes this one. `last_words` go out behind those replies.
+void Worker::end_pinned(io::SessionIndex index, Session& session,
+                        std::string_view last_words) noexcept {
+    session.closing = true;
+    session.update_plain();
+    shm::RingEntry entry;
+    entry.kind = static_cast<uint16_t>(shm::EventKind::kSessionEnding);
+    entry.session_id = session_id(index, session.generation);
+    if (control_.send(entry, {}) && pool_.append(session.last_words, last_words)) return;
+    counters_.add(Counter::ring_full);
+    write_out(index, session, last_words);
+    transport_.close(index, io::CloseHow::kFlush);
+}
+
 void Worker::close_when_done(io::SessionIndex index, Session& session) noexcept {
     if (!session.open || session.in_flight != 0 || !session.output.empty()) return;
+    if (session.pinned && !session.stream_ended) return;
     if (!session.closing && session.stalled) return;
     session.closing = true;
     session.update_plain();

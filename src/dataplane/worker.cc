@@ -61,6 +61,7 @@ Worker::~Worker() {
         drop_requests(sessions_[i]);
         pool_.release(sessions_[i].input);
         pool_.release(sessions_[i].output);
+        pool_.release(sessions_[i].last_words);
     }
     own_partition_.set_counters(nullptr);
 }

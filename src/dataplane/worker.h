@@ -127,6 +127,7 @@ class Worker {
     void reply_error(io::SessionIndex index, Session& session, std::string_view text) noexcept;
     void close_when_done(io::SessionIndex index, Session& session) noexcept;
     void end_of_input(io::SessionIndex index) noexcept;
+    void end_pinned(io::SessionIndex index, Session& session, std::string_view last_words) noexcept;
 
     // --- execute.cc: commands other than the fast path's GET; false: cannot start now (stall) ---
     bool start_command(io::SessionIndex index, Session& session) noexcept;

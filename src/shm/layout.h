@@ -24,7 +24,7 @@
 namespace cachee::shm {
 
 inline constexpr uint64_t kMagic = 0x31656568'63616321ULL;
-inline constexpr uint32_t kLayoutVersion = 1;
+inline constexpr uint32_t kLayoutVersion = 2;
 inline constexpr uint32_t kWorkersMax = 64;
 
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
@@ -36,6 +36,7 @@ enum class EventKind : uint16_t {
     kFetch = 1,          // a GET missed: payload key; answer kReply to request_id, kFill if installable
     kCommand = 2,        // payload: the command as a canonical RESP array; lane says how it goes to L2
     kSessionClosed = 3,  // session_id is gone: drop its pinned connection; replies to it are discarded
+    kSessionEnding = 4,  // pinned session_id sends no more: when L2 has answered everything, kCloseSession
 };
 
 enum class CommandKind : uint16_t {

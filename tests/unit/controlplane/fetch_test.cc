@@ -10,6 +10,7 @@ class FetchTest : public PlaneTest {};
 TEST_F(FetchTest, Fetch_StringWithTtl_AnswersAndFillsWithDeadline) {
     start();
     client_->run("SET k v PX 5000");
+    settle();
     const uint64_t before_ms = base::monotonic_ns() / base::kNsPerMs;
     EXPECT_EQ(data_->reply(0, data_->fetch(0, "k")), "$1\r\nv\r\n");
     ASSERT_NE(data_->hit("k"), nullptr);
@@ -22,6 +23,7 @@ TEST_F(FetchTest, Fetch_StringWithTtl_AnswersAndFillsWithDeadline) {
 TEST_F(FetchTest, Fetch_NoTtl_FillsWithoutDeadline) {
     start();
     client_->run("SET k v");
+    settle();
     data_->reply(0, data_->fetch(0, "k"));
     ASSERT_NE(data_->hit("k"), nullptr);
     EXPECT_EQ(data_->worker(0).l1["k"].deadline_ms, 0u);
@@ -37,6 +39,7 @@ TEST_F(FetchTest, Fetch_MissingKey_IsNullInTheSessionsProtocolAndNotFilled) {
 TEST_F(FetchTest, Fetch_WrongType_IsL2sErrorAndNotFilled) {
     start();
     client_->run("LPUSH list x");
+    settle();
     const std::string reply = data_->reply(0, data_->fetch(0, "list"));
     EXPECT_TRUE(reply.starts_with("-WRONGTYPE ")) << reply;
     EXPECT_EQ(data_->counter(ControlCounter::fills_sent), 0u);
@@ -47,6 +50,7 @@ TEST_F(FetchTest, Fetch_ValueLongerThanAPayload_ArrivesWhole) {
     std::string value(900'000, 'x');
     value[500'000] = 'y';
     client_->run("SET big %b", value.data(), value.size());
+    settle();
     EXPECT_EQ(data_->reply(0, data_->fetch(0, "big")), "$900000\r\n" + value + "\r\n");
     ASSERT_NE(data_->hit("big"), nullptr);
     EXPECT_EQ(*data_->hit("big"), value);
@@ -56,6 +60,7 @@ TEST_F(FetchTest, Fetch_ValueAboveItemLimit_IsAnsweredAndNotFilled) {
     start();
     const std::string value(3 << 20, 'x');
     client_->run("SET big %b", value.data(), value.size());
+    settle();
     EXPECT_EQ(data_->reply(0, data_->fetch(0, "big")).size(), value.size() + 12);
     EXPECT_EQ(data_->counter(ControlCounter::fills_sent), 0u);
 }
@@ -63,6 +68,7 @@ TEST_F(FetchTest, Fetch_ValueAboveItemLimit_IsAnsweredAndNotFilled) {
 TEST_F(FetchTest, Fetch_ManyForOneKeyWhileL2Pauses_AskOnce) {
     start();
     client_->run("SET k v");
+    settle();
     server_->pause();
     std::vector<uint64_t> requests;
     for (int i = 0; i < 50; ++i) requests.push_back(data_->fetch(0, "k", i % 2 ? kResp3 : 0));
@@ -76,6 +82,7 @@ TEST_F(FetchTest, Fetch_ManyForOneKeyWhileL2Pauses_AskOnce) {
 TEST_F(FetchTest, Fetch_Ordered_DoesNotJoinAnEarlierOne) {
     start();
     client_->run("SET k v");
+    settle();
     server_->pause();
     const uint64_t first = data_->fetch(0, "k");
     const uint64_t second = data_->fetch(0, "k", kOrdered);
@@ -89,9 +96,11 @@ TEST_F(FetchTest, Fetch_Ordered_DoesNotJoinAnEarlierOne) {
 TEST_F(FetchTest, OutsideWrite_AfterFill_Invalidates) {
     start();
     client_->run("SET k old");
+    settle();
     data_->reply(0, data_->fetch(0, "k"));
     ASSERT_NE(data_->hit("k"), nullptr);
     client_->run("SET k new");
+    settle();
     EXPECT_TRUE(data_->until([&] { return data_->hit("k") == nullptr; }, 200));
     EXPECT_EQ(data_->reply(0, data_->fetch(0, "k")), "$3\r\nnew\r\n");
 }
@@ -139,6 +148,7 @@ TEST_F(FetchTest, Mget_OnTracked_AnswersAndFillsWithDeadlines) {
     start();
     client_->run("SET a 1");
     client_->run("SET b 2 PX 5000");
+    settle();
     EXPECT_EQ(data_->run(0, Lane::kTracked, 0, {"MGET", "a", "b", "c"}),
               "*3\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n");
     ASSERT_NE(data_->hit("a"), nullptr);
@@ -150,6 +160,7 @@ TEST_F(FetchTest, Mget_OnTracked_AnswersAndFillsWithDeadlines) {
 TEST_F(FetchTest, Fetch_RedisServer_AnswersAndInvalidates) {
     start(1, "redis-server");
     client_->run("SET k v");
+    settle();
     EXPECT_EQ(data_->reply(0, data_->fetch(0, "k")), "$1\r\nv\r\n");
     ASSERT_NE(data_->hit("k"), nullptr);
     client_->run("DEL k");

@@ -66,6 +66,12 @@ class PlaneTest : public ::testing::Test {
         return data_->run(worker, Lane::kTracked, kWrite, {"SET", key, value});
     }
 
+    // Until the invalidations of what the client did have arrived: a fetch sent before they do is
+    // answered, but rightly not installed.
+    void settle() {
+        ASSERT_EQ(data_->run(0, Lane::kFenced, kWrite, {"EVAL", "return 1", "0"}), ":1\r\n");
+    }
+
     config::Config config_;
     std::string password_;
     std::string directory_;

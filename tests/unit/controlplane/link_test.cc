@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "controlplane/key_guard.h"
 #include "controlplane/latency_histogram.h"
+#include "controlplane/message_assembler.h"
 #include "controlplane/set_command.h"
 #include "controlplane/worker_link.h"
 #include "shm/segment.h"
@@ -172,6 +173,31 @@ TEST(KeyGuard, Undisturbed_AnyWriteOrInvalidationMeanwhile_IsFalse) {
     EXPECT_FALSE(guard.undisturbed(ticket, 0));
     guard.release(record);
     EXPECT_EQ(guard.size(), 0u);
+}
+
+TEST(MessageAssembler, Add_InterleavedParts_AreJoinedPerRequest) {
+    MessageAssembler assembler(10);
+    std::string_view message;
+    const auto add = [&](uint64_t request, bool more, std::string_view payload) {
+        shm::RingEntry entry;
+        entry.session_id = request % 2;
+        entry.request_id = request;
+        entry.flags = more ? shm::kMore : 0;
+        return assembler.add(0, entry, payload, message);
+    };
+    using Outcome = MessageAssembler::Outcome;
+    EXPECT_EQ(add(1, true, "abc"), Outcome::kPartial);
+    EXPECT_EQ(add(2, true, "123"), Outcome::kPartial);
+    EXPECT_EQ(add(3, false, "whole"), Outcome::kWhole);
+    EXPECT_EQ(message, "whole");
+    EXPECT_EQ(add(1, false, "def"), Outcome::kWhole);
+    EXPECT_EQ(message, "abcdef");
+    EXPECT_EQ(add(2, true, "45678901"), Outcome::kPartial);
+    EXPECT_EQ(add(2, false, "x"), Outcome::kTooLong);
+    EXPECT_TRUE(assembler.empty());
+    EXPECT_EQ(add(5, true, "abc"), Outcome::kPartial);
+    assembler.session_closed(0, 1);
+    EXPECT_TRUE(assembler.empty());
 }
 
 TEST(StoredValue, Forms_OnlyThoseThatStoreWhatTheyCarry) {

@@ -39,6 +39,17 @@ TEST_F(PinnedTest, MultiExec_RunsOnOneConnection_AndInvalidatesBeforeItsReplies)
     EXPECT_EQ(data_->counter(ControlCounter::pinned_sessions), 1u);
 }
 
+TEST_F(PinnedTest, SwapdbInATransaction_NothingIsTrustedAfterItsReply) {
+    start();
+    set("k", "v");
+    ASSERT_NE(data_->hit("k"), nullptr);
+    send(5, {"MULTI"}, kWrite);
+    send(5, {"SWAPDB", "0", "1"}, kWrite);
+    send(5, {"EXEC"}, kWrite);
+    EXPECT_EQ(streamed(5, "*1\r\n+OK\r\n"), "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n");
+    EXPECT_EQ(data_->hit("k"), nullptr);
+}
+
 TEST_F(PinnedTest, Subscribe_MessagesStreamUntilTheSessionCloses) {
     start();
     send(7, {"SUBSCRIBE", "news"});

@@ -427,6 +427,60 @@ TEST(Worker, Multi_PinsTheSession_StreamsComeBackRaw) {
     EXPECT_EQ(notices[0].kind(), EventKind::kSessionClosed);
 }
 
+// A paused session whose input is the start of a large command: nothing but resume() brings the rest.
+TEST(Worker, LargeCommandBehindAStalledOne_IsResumed) {
+    Harness harness;
+    const auto session = harness.connect();
+    const std::string value(300'000, 'v');
+    const std::string bytes = command({"SET", "v", "1"}) + command({"STRLEN", "v"}) +
+                              command({"SET", "v", value});
+    const size_t first = 200'000;  // STRLEN waits for SET, and the transport is paused behind it
+    for (size_t at = 0; at < first; at += 10'000) {
+        harness.transport().send(session, std::string_view(bytes).substr(at, 10'000));
+    }
+    harness.poll(2);
+    EXPECT_TRUE(harness.transport().is_paused(session));
+    harness.transport().send(session, std::string_view(bytes).substr(first));
+    harness.answer(harness.take_events().at(0), "+OK\r\n");
+    EXPECT_FALSE(harness.transport().is_paused(session));
+    harness.answer(harness.take_events().at(0), ":1\r\n");
+    harness.poll(3);
+    std::string payload;
+    for (const Event& event : harness.take_events()) payload += event.payload;
+    EXPECT_EQ(payload, command({"SET", "v", value}));
+}
+
+TEST(Worker, Pinned_ProtocolErrorOrEof_RepliesOfL2ComeFirst) {
+    for (const bool malformed : {true, false}) {
+        Harness harness;
+        const auto session = harness.connect();
+        harness.transport().send(session, command({"MULTI"}) + (malformed ? "*1\r\nbad\r\n" : ""));
+        if (!malformed) harness.transport().half_close(session);
+        harness.poll(2);
+        const auto events = harness.take_events();
+        ASSERT_EQ(events.size(), 2u);
+        EXPECT_EQ(events[1].kind(), EventKind::kSessionEnding);
+        harness.command(shm::CommandKind::kStream, events[0].entry.session_id, "+OK\r\n");
+        EXPECT_EQ(harness.transport().received(session), "+OK\r\n");
+        EXPECT_TRUE(harness.transport().is_open(session));
+        harness.command(shm::CommandKind::kCloseSession, events[0].entry.session_id);
+        EXPECT_EQ(harness.transport().received(session),
+                  malformed ? "-ERR Protocol error: expected '$', got 'b'\r\n" : "");
+        harness.poll(2);
+        EXPECT_FALSE(harness.transport().is_open(session));
+    }
+}
+
+TEST(Worker, HttpRequest_IsClosedAndNothingOfItExecuted) {
+    Harness harness;
+    const auto session = harness.connect();
+    EXPECT_EQ(harness.exchange(session, "POST / HTTP/1.1\r\nHost: x\r\n\r\nSET a b\r\n"), "");
+    EXPECT_FALSE(harness.transport().is_open(session));
+    for (const Event& event : harness.take_events()) {
+        EXPECT_NE(event.kind(), EventKind::kCommand);
+    }
+}
+
 TEST(Worker, Multi_WhileAMissIsInFlight_Waits) {
     Harness harness;
     const auto session = harness.connect();

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// Timed packet scripts: crafted segments go into a server stack, and what it sends is compared, in
+// virtual time. A script reads from top to bottom:
+//
+//   peer.inject({.flags = kSyn, .seq = 0, .mss = 1460});
+//   peer.expect({.flags = kSyn | kAck, .ack = 1});
+//
+// Sequence numbers are relative: the peer's to kPeerIss, the stack's to its own initial one.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <optional>
+#include <string>
+
+#include "base/rng.h"
+#include "drivers/sim/sim_client.h"
+#include "drivers/sim/sim_link.h"
+#include "net/bytes.h"
+#include "net/interface.h"
+
+namespace cachee::packet {
+
+using namespace net;  // NOLINT: the scripts speak its vocabulary
+
+inline constexpr uint32_t kServer = 0x0a000001;
+inline constexpr uint32_t kPeer = 0x0a000002;
+inline constexpr uint32_t kPeerIss = 0xfffffff0;  // wraps early in every script
+inline constexpr uint16_t kPeerPort = 40000;
+inline constexpr uint16_t kServerPort = 6379;
+
+struct Segment {
+    uint8_t flags = 0;
+    uint32_t seq = 0;
+    uint32_t ack = 0;
+    std::string data = {};
+    uint16_t window = 65535;
+    uint16_t mss = 0;                 // in a SYN; 0: no option
+    std::optional<uint32_t> ts = {};  // with ts_echo: the timestamps option
+    uint32_t ts_echo = 0;
+    uint16_t from_port = kPeerPort;
+};
+
+class Script : public ::testing::Test {
+  protected:
+    explicit Script(TcpOptions options = default_options())
+        : link_({}),
+          server_(link_.end(0), options),
+          wire_(link_.end(1), {kPeer, 24, 0, true}, &peer_counters_) {
+        step_ms(1);
+        while (next_frame()) {
+        }
+    }
+
+    static TcpOptions default_options() {
+        TcpOptions options;
+        options.local_ip = kServer;
+        options.listen_port = kServerPort;
+        options.sessions_max = 8;
+        options.half_open_max = 8;
+        options.receive_window_bytes = 10'000;
+        options.buffers_bytes_max = 1 << 20;
+        options.rto_initial_ms = 200;
+        options.delayed_ack_ms = 20;
+        options.secret_seed = 7;
+        return options;
+    }
+
+    void inject(const Segment& segment) {
+        TxFrame* frame = wire_.tx_frame();
+        ASSERT_NE(frame, nullptr);
+        SegmentFields fields;
+        fields.dst_mac = link_.end(0).info().mac;
+        fields.remote_ip = kServer;
+        fields.remote_port = kServerPort;
+        fields.local_port = segment.from_port;
+        fields.seq = kPeerIss + segment.seq;
+        fields.ack = (segment.flags & kAck) != 0 ? iss_ + segment.ack : 0;
+        fields.flags = segment.flags;
+        fields.window = segment.window;
+        uint8_t* option = fields.options;
+        if (segment.mss != 0) {
+            option[0] = 2;
+            option[1] = 4;
+            store_be16(option + 2, segment.mss);
+            option += 4;
+        }
+        if (segment.ts) {
+            store_be32(option, 0x0101080a);
+            store_be32(option + 4, *segment.ts);
+            store_be32(option + 8, segment.ts_echo);
+            option += 12;
+        }
+        fields.option_bytes = static_cast<uint8_t>(option - fields.options);
+        std::memcpy(Interface::payload_of(*frame, fields.option_bytes), segment.data.data(),
+                    segment.data.size());
+        wire_.send_segment(*frame, fields, static_cast<uint32_t>(segment.data.size()));
+        wire_.push();
+        turn();
+    }
+
+    // The next segment on the wire must be this one (window and options are not compared).
+    void expect(const Segment& expected) {
+        const auto got = next_frame();
+        ASSERT_TRUE(got) << "nothing was sent";
+        if ((got->flags & kSyn) != 0) iss_ = got->seq;
+        EXPECT_EQ(static_cast<int>(got->flags & ~kPsh), static_cast<int>(expected.flags & ~kPsh));
+        EXPECT_EQ(got->seq - iss_, expected.seq);
+        if ((expected.flags & kAck) != 0) {
+            EXPECT_EQ(got->ack - kPeerIss, expected.ack);
+        }
+        EXPECT_EQ(got->data, expected.data);
+        last_ = *got;
+    }
+    void expect_nothing() {
+        const auto got = next_frame();
+        EXPECT_FALSE(got) << "flags " << int{got->flags} << " seq " << got->seq - iss_;
+    }
+
+    void step_ms(uint64_t ms) {
+        for (uint64_t i = 0; i < ms; ++i) {
+            now_ns_ += 1'000'000;
+            turn();
+        }
+    }
+    void turn() {
+        link_.advance(now_ns_);
+        server_.step(now_ns_);
+    }
+    // SYN, SYN and ACK, ACK; the server's first session.
+    void establish() {
+        inject({.flags = kSyn, .mss = 1000});
+        expect({.flags = kSyn | kAck, .ack = 1});
+        inject({.flags = kAck, .seq = 1, .ack = 1});
+        expect_nothing();
+        ASSERT_EQ(server_.session_count(), 1u);
+        ASSERT_TRUE(server_.session(0).opened);
+    }
+
+    std::optional<Segment> next_frame() {
+        link_.advance(now_ns_);
+        for (;;) {
+            RxFrame frame;
+            if (wire_.receive(&frame, 1) == 0) return std::nullopt;
+            TcpSegment parsed;
+            const bool is_tcp = wire_.handle(frame, 1, parsed);
+            Segment segment;
+            if (is_tcp) {
+                segment.flags = parsed.flags;
+                segment.seq = parsed.seq;
+                segment.ack = parsed.ack;
+                segment.window = static_cast<uint16_t>(parsed.window);
+                segment.mss = parsed.mss;
+                segment.data.assign(reinterpret_cast<const char*>(parsed.data), parsed.size);
+                if (parsed.has_timestamps) segment.ts = parsed.ts_value;
+                segment.ts_echo = parsed.ts_echo;
+            }
+            wire_.release(&frame, 1);
+            if (is_tcp) return segment;
+        }
+    }
+
+    uint64_t now_ns_ = 1'000'000'000;
+    uint32_t iss_ = 0;
+    Segment last_;
+    stats::WorkerCounters peer_counters_{};
+    sim::SimLink link_;
+    sim::SimClient server_;
+    Interface wire_;
+};
+
+}  // namespace cachee::packet
