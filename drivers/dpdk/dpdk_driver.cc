@@ -315,7 +315,10 @@ Status DpdkDriver::init(const config::Dpdk& config, uint32_t worker_count,
             RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
         const uint64_t offered = impl_->device.tx_offload_capa;
         impl_->tx_offloads = offered & kChecksums;
-        if (impl_->tx_offloads == kChecksums) {
+        // net_tap refuses, and never sends, a TSO frame whose segments fill the MTU: it compares
+        // tso_segsz plus all headers, Ethernet's too, with the MTU (rte_eth_tap.c, pmd_tx_burst).
+        const bool sound = std::string(impl_->device.driver_name) != "net_tap";
+        if (impl_->tx_offloads == kChecksums && sound) {
             impl_->tx_offloads |= offered & RTE_ETH_TX_OFFLOAD_TCP_TSO;
         }
         status = impl_->check_queues();
