@@ -68,7 +68,7 @@ _MAKERS = [
     lambda s: ["MSET", s.key(), s.value(), s.key(), s.value()],
     lambda s: ["MSETNX", s.key(), s.value(), s.key(), s.value()],
     lambda s: ["EXPIRE", s.key(), "1000"], lambda s: ["EXPIRE", s.key(), "-1"],
-    lambda s: ["PERSIST", s.key()], lambda s: ["PEXPIREAT", s.key(), "4102444800123"],
+    lambda s: ["PERSIST", s.key()], lambda s: ["PEXPIREAT", s.key(), "2524608000123"],
     lambda s: ["PEXPIRETIME", s.key()], lambda s: ["EXPIREAT", s.key(), "1"],
     lambda s: ["RENAME", s.key(), s.key()], lambda s: ["RENAMENX", s.key(), s.key()],
     lambda s: ["COPY", s.key(), s.key()], lambda s: ["COPY", s.key(), s.key(), "REPLACE"],
