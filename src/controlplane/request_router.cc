@@ -86,6 +86,10 @@ void RequestRouter::on_event(uint32_t worker, const shm::RingEntry& entry,
         assembler_.session_closed(worker, entry.session_id);
         return;
     }
+    if (entry.kind == static_cast<uint16_t>(EventKind::kSessionEnding)) {
+        pinned_.end(worker, entry.session_id);
+        return;
+    }
     if ((entry.flags & shm::kMore) == 0 && assembler_.empty()) {
         on_message(worker, entry, payload);
         return;
