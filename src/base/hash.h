@@ -49,10 +49,10 @@ inline uint64_t hash_key(std::string_view key, uint64_t seed) noexcept {
         p += 16;
         left -= 16;
         while (left > 16) [[unlikely]] {
-            state = fold(load64(p) ^ kMulB, load64(p + 8) ^ state);
-            p += 16;
-            left -= 16;
-        }
+                state = fold(load64(p) ^ kMulB, load64(p + 8) ^ state);
+                p += 16;
+                left -= 16;
+            }
     }
     uint64_t a = 0;
     uint64_t b = 0;

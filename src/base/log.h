@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lines for the operator on stderr, from the data plane's main thread and other cold code. Never per
-// request and never from a worker: those count (stats/counters.h), and the CLI shows what they counted.
-// (The control plane and the tools log through spdlog in the same form.)
+// Lines for the operator on stderr, from the data plane's main thread and other cold code. Never
+// per request and never from a worker: those count (stats/counters.h), and the CLI shows what they
+// counted. (The control plane and the tools log through spdlog in the same form.)
 #pragma once
 
 #include <time.h>

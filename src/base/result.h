@@ -20,8 +20,8 @@ struct Error {
 template <typename T>
 class [[nodiscard]] Result {
   public:
-    Result(T value) : state_(std::move(value)) {}             // NOLINT: implicit by design
-    Result(Error error) : state_(std::move(error)) {}         // NOLINT: implicit by design
+    Result(T value) : state_(std::move(value)) {}      // NOLINT: implicit by design
+    Result(Error error) : state_(std::move(error)) {}  // NOLINT: implicit by design
 
     bool has_value() const { return std::holds_alternative<T>(state_); }
     explicit operator bool() const { return has_value(); }

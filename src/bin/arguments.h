@@ -26,8 +26,9 @@ inline Arguments parse_arguments(int argc, char** argv, const char* program, con
             arguments.exit_code = 0;
             return arguments;
         } else if (word == "--help" || word == "-h") {
-            std::printf("usage: %s --config FILE\n%s: %s.\nCheck a file with: cachee check-config FILE\n",
-                        program, program, purpose);
+            std::printf(
+                "usage: %s --config FILE\n%s: %s.\nCheck a file with: cachee check-config FILE\n",
+                program, program, purpose);
             arguments.exit_code = 0;
             return arguments;
         } else {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// cachee-dataplane: composition root of the data plane. Reads the configuration, opens everything that needs
-// privileges, drops them, starts one thread per worker, and waits for a signal. No request passes here.
+// cachee-dataplane: composition root of the data plane. Reads the configuration, opens everything
+// that needs privileges, drops them, starts one thread per worker, and waits for a signal. No
+// request passes here.
 #include <pthread.h>
 #include <signal.h>
 #include <sys/file.h>
@@ -81,7 +82,8 @@ class DataPlane {
         if (base::Status status = lock_instance(); !status) return status;
         if (base::Status status = open_segment(); !status) return status;
         if (base::Status status = open_store(); !status) return status;
-        auto wake = shm::WakeFifo::open(config_.instance.runtime_dir + "/" + config_.instance.name + ".wake");
+        auto wake = shm::WakeFifo::open(config_.instance.runtime_dir + "/" + config_.instance.name +
+                                        ".wake");
         if (!wake) return wake.error();
         wake_ = std::make_unique<shm::WakeFifo>(std::move(wake).value());
 
@@ -96,7 +98,8 @@ class DataPlane {
         build_workers();
         if (account_) {
             if (base::Status status = hand_over_files(); !status) return status;
-            if (base::Status status = drop_privileges(*account_, transports_->capabilities()); !status) {
+            if (base::Status status = drop_privileges(*account_, transports_->capabilities());
+                !status) {
                 return status;
             }
             dropped_ = true;
@@ -104,13 +107,12 @@ class DataPlane {
         for (uint32_t i = 0; i < workers_; ++i) {
             threads_.emplace_back([this, i] { run(i); });
         }
-        segment_->header()->dataplane_state.store(
-            static_cast<uint32_t>(shm::PlaneState::kRunning));
-        log(Severity::kInfo, "ready: " + transports_->listen() + ", " + std::to_string(workers_) +
-                                 (workers_ == 1 ? " worker, L1 " : " workers, L1 ") +
-                                 std::to_string(config_.l1.bytes >> 20) + " MiB in " +
-                                 store_->path() +
-                                 (config_.l2.backend.empty() ? ", standalone" : ", in front of L2"));
+        segment_->header()->dataplane_state.store(static_cast<uint32_t>(shm::PlaneState::kRunning));
+        log(Severity::kInfo,
+            "ready: " + transports_->listen() + ", " + std::to_string(workers_) +
+                (workers_ == 1 ? " worker, L1 " : " workers, L1 ") +
+                std::to_string(config_.l1.bytes >> 20) + " MiB in " + store_->path() +
+                (config_.l2.backend.empty() ? ", standalone" : ", in front of L2"));
         return {};
     }
 
@@ -143,8 +145,8 @@ class DataPlane {
         return {};
     }
 
-    // Where L1's file goes: hugetlbfs belongs to root, and who has dropped root can remove a file only from
-    // a folder of its own.
+    // Where L1's file goes: hugetlbfs belongs to root, and who has dropped root can remove a file
+    // only from a folder of its own.
     base::Result<std::string> hugepage_dir() {
         if (!account_ || config_.l1.hugepages == config::HugepageMode::kOff) {
             return config_.l1.hugepage_dir;
@@ -159,10 +161,10 @@ class DataPlane {
     }
 
     base::Status open_segment() {
-        auto segment = shm::Segment::create(
-            config_.instance.name, {.worker_count = workers_,
-                                    .ring_entries = config_.shm.ring_entries,
-                                    .ring_data_bytes = config_.shm.ring_data_bytes});
+        auto segment = shm::Segment::create(config_.instance.name,
+                                            {.worker_count = workers_,
+                                             .ring_entries = config_.shm.ring_entries,
+                                             .ring_data_bytes = config_.shm.ring_data_bytes});
         if (!segment) return segment.error();
         segment_ = std::move(segment).value();
         shm::ControlHeader* header = segment_->header();
@@ -221,8 +223,9 @@ class DataPlane {
                               .arguments_max = config_.limits.arguments_max,
                               .inline_bytes_max = config_.limits.inline_bytes_max};
             options.config = &config_;
-            workers_built_.push_back(std::make_unique<dataplane::Worker>(
-                options, transports_->transport(i), *store_, *segment_, wake_.get(), remote_.get()));
+            workers_built_.push_back(
+                std::make_unique<dataplane::Worker>(options, transports_->transport(i), *store_,
+                                                    *segment_, wake_.get(), remote_.get()));
         }
     }
 
@@ -235,7 +238,8 @@ class DataPlane {
             if (pthread_setaffinity_np(pthread_self(), sizeof set, &set) == 0) {
                 segment_->worker(worker)->core = config_.workers.cores[worker];
             } else {
-                log(Severity::kWarning, "worker " + std::to_string(worker) + " cannot be pinned to core " +
+                log(Severity::kWarning, "worker " + std::to_string(worker) +
+                                            " cannot be pinned to core " +
                                             std::to_string(config_.workers.cores[worker]));
             }
         }
@@ -271,7 +275,8 @@ int run(const std::string& config_path) {
     config::Config config;
     std::vector<config::Finding> findings;
     if (!config::load(config_path, config, findings)) {
-        for (const config::Finding& finding : findings) std::fprintf(stderr, "%s\n", finding.text().c_str());
+        for (const config::Finding& finding : findings)
+            std::fprintf(stderr, "%s\n", finding.text().c_str());
         return 1;
     }
     DataPlane plane(config);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dropping root after everything that needs it was opened. Cold; main thread, before the workers start.
+// Dropping root after everything that needs it was opened. Cold; main thread, before the workers
+// start.
 #pragma once
 
 #include <grp.h>
@@ -40,13 +41,15 @@ inline base::Status set_capabilities(uint32_t permitted, uint32_t effective) {
     return {};
 }
 
-// Becomes the account for good: no supplementary groups, no way back to root. `kept` (bits 1 << CAP_*) stays
-// permitted but not in force; raise it with set_capabilities(kept, kept) for the moment it is needed.
-// A process that is not root has nothing to drop.
+// Becomes the account for good: no supplementary groups, no way back to root. `kept` (bits 1 <<
+// CAP_*) stays permitted but not in force; raise it with set_capabilities(kept, kept) for the
+// moment it is needed. A process that is not root has nothing to drop.
 inline base::Status drop_privileges(const passwd& account, uint32_t kept) {
     if (::geteuid() != 0) return {};
-    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) {
-        return base::Error{std::string("cannot prepare to drop privileges: ") + std::strerror(errno)};
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        ::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) {
+        return base::Error{std::string("cannot prepare to drop privileges: ") +
+                           std::strerror(errno)};
     }
     if (::setgroups(0, nullptr) != 0 || ::setgid(account.pw_gid) != 0 ||
         ::setuid(account.pw_uid) != 0) {

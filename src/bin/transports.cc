@@ -69,7 +69,8 @@ base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
     if (!config.dpdk.gateway.empty()) {
         const auto gateway = net::parse_ipv4_address(config.dpdk.gateway);
         if (!gateway) {
-            return base::Error{"dpdk.gateway: \"" + config.dpdk.gateway + "\" is not an IPv4 address"};
+            return base::Error{"dpdk.gateway: \"" + config.dpdk.gateway +
+                               "\" is not an IPv4 address"};
         }
         options.gateway_ip = *gateway;
     }
@@ -109,7 +110,8 @@ class DpdkTransports final : public Transports {
         }
         for (uint32_t i = 0; i < workers; ++i) {
             made->ports_.push_back(made->driver_.port(i, counters[i]));
-            auto transport = net::TcpTransport::create(*made->ports_[i], options.value(), counters[i]);
+            auto transport =
+                net::TcpTransport::create(*made->ports_[i], options.value(), counters[i]);
             if (!transport) return transport.error();
             made->transports_.push_back(std::move(transport).value());
         }
@@ -141,13 +143,15 @@ class SimTransports final : public Transports {
   public:
     static Made make(const config::Config& config, const Counters& counters) {
         if (counters.size() != 1) {
-            return base::Error{"driver: sim has one link and so one worker; set workers.count to 1"};
+            return base::Error{
+                "driver: sim has one link and so one worker; set workers.count to 1"};
         }
         auto options = tcp_options(config);
         if (!options) return options.error();
         auto made = std::make_unique<SimTransports>();
         made->link_ = std::make_unique<sim::SimLink>(sim::link_options_of(config.sim));
-        auto transport = net::TcpTransport::create(made->link_->end(0), options.value(), counters[0]);
+        auto transport =
+            net::TcpTransport::create(made->link_->end(0), options.value(), counters[0]);
         if (!transport) return transport.error();
         made->transport_ = std::move(transport).value();
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Composition root: from the driver's name in the configuration to one Transport per worker. The only
-// place that knows all drivers.
+// Composition root: from the driver's name in the configuration to one Transport per worker. The
+// only place that knows all drivers.
 #pragma once
 
 #include <memory>
@@ -30,7 +30,8 @@ class Transports {
     virtual std::string listen() const = 0;
 };
 
-// Main thread, with the privileges the process was started with. `counters` holds one block per worker.
+// Main thread, with the privileges the process was started with. `counters` holds one block per
+// worker.
 base::Result<std::unique_ptr<Transports>> make_transports(
     const config::Config& config, uint32_t workers,
     const std::vector<stats::WorkerCounters*>& counters);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte buffers of one worker: for commands that straddle receive bursts, for parked keys and commands,
-// and for replies that must wait. Power-of-two classes from 64 bytes to 64 KiB are carved from an arena
-// allocated at start; larger ones, and all when the arena is used up, come from the heap, which only
-// cold requests reach. Everything is accounted; callers enforce limits with bytes_in_use().
-// Owner worker only.
+// Byte buffers of one worker: for commands that straddle receive bursts, for parked keys and
+// commands, and for replies that must wait. Power-of-two classes from 64 bytes to 64 KiB are carved
+// from an arena allocated at start; larger ones, and all when the arena is used up, come from the
+// heap, which only cold requests reach. Everything is accounted; callers enforce limits with
+// bytes_in_use(). Owner worker only.
 #pragma once
 
 #include <array>
@@ -41,12 +41,13 @@ class BufferPool {
     BufferPool(const BufferPool&) = delete;
     BufferPool& operator=(const BufferPool&) = delete;
 
-    // Makes room for `capacity` bytes in all, keeping the content. False when the heap is exhausted or
-    // the size is beyond 4 GiB: nothing changed.
+    // Makes room for `capacity` bytes in all, keeping the content. False when the heap is exhausted
+    // or the size is beyond 4 GiB: nothing changed.
     bool grow(Buffer& buffer, uint64_t capacity) noexcept {
         if (capacity <= buffer.capacity) return true;
         if (capacity > kLargestBytes) return false;
-        const uint64_t rounded = std::bit_ceil(capacity < kSmallestBytes ? kSmallestBytes : capacity);
+        const uint64_t rounded =
+            std::bit_ceil(capacity < kSmallestBytes ? kSmallestBytes : capacity);
         uint8_t* data = take(rounded);
         if (data == nullptr) return false;
         if (buffer.size != 0) std::memcpy(data, buffer.data, buffer.size);

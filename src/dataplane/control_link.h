@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A worker's end of the two rings to the control plane: sends events (in pieces when they are large),
-// takes commands, notices a new control plane, and wakes one that sleeps. Owner worker only.
-// No system call but the wake-up byte, at most one per poll and only while the control plane sleeps.
+// A worker's end of the two rings to the control plane: sends events (in pieces when they are
+// large), takes commands, notices a new control plane, and wakes one that sleeps. Owner worker
+// only. No system call but the wake-up byte, at most one per poll and only while the control plane
+// sleeps.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ namespace cachee::dataplane {
 
 class ControlLink {
   public:
-    // All are borrowed for the life of the link. `wake` may be null (tests: a control plane that polls).
+    // All are borrowed for the life of the link. `wake` may be null (tests: a control plane that
+    // polls).
     ControlLink(shm::Segment& segment, uint32_t worker, const shm::WakeFifo* wake, BufferPool& pool)
         : header_(segment.header()),
           block_(segment.worker(worker)),
@@ -26,8 +28,8 @@ class ControlLink {
           events_(&block_->events, segment.base()),
           commands_(&block_->commands, segment.base()) {}
 
-    // Publishes the event; its payload is copied. False when the ring is full or a large event is still
-    // on its way: nothing happened, try again at a later poll.
+    // Publishes the event; its payload is copied. False when the ring is full or a large event is
+    // still on its way: nothing happened, try again at a later poll.
     bool send(const shm::RingEntry& entry, std::string_view payload) noexcept {
         if (!large_.empty()) return false;
         if (payload.size() > events_.payload_bytes_max()) return begin_large_cold(entry, payload);
@@ -78,10 +80,11 @@ class ControlLink {
     void reset_cold() noexcept;
     void wake_if_asleep() noexcept {
         sent_ = false;
-        // seq_cst fence: our head is visible before we look at the flag; the control plane sets the flag,
-        // fences, and looks at head again before it sleeps. One of us sees the other.
+        // seq_cst fence: our head is visible before we look at the flag; the control plane sets the
+        // flag, fences, and looks at head again before it sleeps. One of us sees the other.
         std::atomic_thread_fence(std::memory_order_seq_cst);
-        if (header_->controlplane_sleeping.load(std::memory_order_relaxed) != 0 && wake_ != nullptr) {
+        if (header_->controlplane_sleeping.load(std::memory_order_relaxed) != 0 &&
+            wake_ != nullptr) {
             wake_->ring();
         }
     }

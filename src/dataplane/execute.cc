@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What each command starts: the fast path's GET is staged; everything else is answered by cachee itself,
-// from L1, or forwarded to L2 on the lane that its route names. Data plane, the worker's own thread.
+// What each command starts: the fast path's GET is staged; everything else is answered by cachee
+// itself, from L1, or forwarded to L2 on the lane that its route names. Data plane, the worker's
+// own thread.
 //
-// Every start_* function returns false when the command cannot start now (it will be parsed and started
-// again); it has then changed nothing.
+// Every start_* function returns false when the command cannot start now (it will be parsed and
+// started again); it has then changed nothing.
 #include <algorithm>
 
 #include "base/clock.h"
@@ -64,8 +65,8 @@ bool Worker::start_command_slow(io::SessionIndex index, Session& session) noexce
         return true;
     }
     if (command != nullptr && (command->name == "post" || command->name == "host:")) {
-        // HTTP, perhaps a browser that was made to talk to us: nothing of what follows may be executed
-        // (as Redis does, networking.c: securityWarningCommand).
+        // HTTP, perhaps a browser that was made to talk to us: nothing of what follows may be
+        // executed (as Redis does, networking.c: securityWarningCommand).
         counters_.add(Counter::protocol_errors);
         session.closing = true;
         session.update_plain();
@@ -73,8 +74,8 @@ bool Worker::start_command_slow(io::SessionIndex index, Session& session) noexce
         return true;
     }
     if (command != nullptr && !resp::arity_fits(*command, arguments.size())) {
-        const std::string text = "ERR wrong number of arguments for '" +
-                                 std::string(command->name) + "' command";
+        const std::string text =
+            "ERR wrong number of arguments for '" + std::string(command->name) + "' command";
         reply_error(index, session, text);
         return true;
     }
@@ -103,9 +104,10 @@ bool Worker::start_routed(io::SessionIndex index, Session& session,
             if (resp::needs_pinning(*command, {arguments_.begin(), arguments_.size()})) break;
             return forward(index, session, command, shm::Lane::kPass);
         case resp::Route::kForbidden:
-            reply_error(index, session,
-                        "ERR cachee: this command would harm L2 or the appliance for everybody and is "
-                        "not forwarded; send it to L2 directly");
+            reply_error(
+                index, session,
+                "ERR cachee: this command would harm L2 or the appliance for everybody and is "
+                "not forwarded; send it to L2 directly");
             return true;
         case resp::Route::kPinned:
             break;
@@ -186,8 +188,7 @@ uint64_t Worker::keys_mask(const resp::CommandInfo* command) noexcept {
 
 bool Worker::forward(io::SessionIndex index, Session& session, const resp::CommandInfo* command,
                      shm::Lane lane) noexcept {
-    const LaneGroup group =
-        lane == shm::Lane::kTracked ? LaneGroup::kTracked : LaneGroup::kPass;
+    const LaneGroup group = lane == shm::Lane::kTracked ? LaneGroup::kTracked : LaneGroup::kPass;
     if (session.sent_in_flight != 0 && session.lane_group != group) return false;
     if (!control_.controlplane_alive(now_ns_, options_.controlplane_patience_ns)) {
         reply_error(index, session,
@@ -209,8 +210,8 @@ bool Worker::forward(io::SessionIndex index, Session& session, const resp::Comma
     request.command.size = static_cast<uint32_t>(bytes);
     request.lane = lane;
     request.may_write = command == nullptr || (command->flags & resp::kCmdReadonly) == 0;
-    const bool write = command == nullptr || lane == shm::Lane::kFenced ||
-                       (command->flags & resp::kCmdWrite) != 0;
+    const bool write =
+        command == nullptr || lane == shm::Lane::kFenced || (command->flags & resp::kCmdWrite) != 0;
     if (write) {
         request.entry_flags |= shm::kWrite;
         // Readers go to L2 from here on (0001, session order); the control plane does the rest.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands that cachee answers itself: what they say is in local_commands.h and resp/command_reply.h; here
-// the session's facts go in and the effects on it come out. Data plane, the worker's own thread.
+// Commands that cachee answers itself: what they say is in local_commands.h and
+// resp/command_reply.h; here the session's facts go in and the effects on it come out. Data plane,
+// the worker's own thread.
 #include "base/clock.h"
 #include "dataplane/local_commands.h"
 #include "dataplane/worker.h"
@@ -55,7 +56,8 @@ bool Worker::start_local(io::SessionIndex index, Session& session,
         return true;
     }
     // HELLO and RESET change how what is in flight would be encoded: let it come first.
-    if (session.in_flight != 0 && (command.name == "hello" || command.name == "reset")) return false;
+    if (session.in_flight != 0 && (command.name == "hello" || command.name == "reset"))
+        return false;
 
     const WorkerClients clients(*this);
     InfoSource info;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands of a standalone cache (no L2): executed on this worker's partition, or sent to the workers
-// that own the keys. Data plane, the worker's own thread.
+// Commands of a standalone cache (no L2): executed on this worker's partition, or sent to the
+// workers that own the keys. Data plane, the worker's own thread.
 #include <array>
 
 #include "base/clock.h"
@@ -41,7 +41,8 @@ bool Worker::start_standalone(io::SessionIndex index, Session& session) noexcept
                 break;
         }
     }
-    // An error made before it is executed: the reply must not alias scratch_, which reply() may use.
+    // An error made before it is executed: the reply must not alias scratch_, which reply() may
+    // use.
     standalone_reply_.clear();
     standalone_->execute(arguments, session.protocol, now_ms_, base::wall_ms(), standalone_reply_);
     if (standalone_reply_[0] == '-') counters_.add(Counter::replies_error);
@@ -68,7 +69,8 @@ bool Worker::standalone_spread(io::SessionIndex index, Session& session, uint32_
     const size_t calls = (arguments_.size() - 1) / step;
     // More calls than fit at once would wait for each other: such a command is refused.
     if (calls > RemoteMesh::kCallsPerPair) {
-        reply_error(index, session, "ERR too many keys for one command of a standalone cache with several workers");
+        reply_error(index, session,
+                    "ERR too many keys for one command of a standalone cache with several workers");
         return true;
     }
     if (remote_->available(options_.index) < calls) return false;
@@ -81,10 +83,10 @@ bool Worker::standalone_spread(io::SessionIndex index, Session& session, uint32_
     start_waiting(parked, LaneGroup::kRemote);
     session.keys_in_flight = ~uint64_t{0};
     for (size_t i = 0; i < calls; ++i) {
-        const std::array<std::string_view, 3> call{
-            arguments_[0], arguments_[1 + i * step], step == 2 ? arguments_[2 + i * step] : ""};
-        const uint32_t owner = base::owner_of(base::hash_key(call[1], options_.hash_seed),
-                                              options_.worker_count);
+        const std::array<std::string_view, 3> call{arguments_[0], arguments_[1 + i * step],
+                                                   step == 2 ? arguments_[2 + i * step] : ""};
+        const uint32_t owner =
+            base::owner_of(base::hash_key(call[1], options_.hash_seed), options_.worker_count);
         run_or_call(parked, owner, std::span(call).first(1 + step));
     }
     return true;
@@ -125,8 +127,8 @@ bool Worker::standalone_read(io::SessionIndex index, Session& session) noexcept 
     return true;
 }
 
-// The key's value, or null, behind standalone_reply_. Repeated while the owner is writing: it is a live
-// worker and its writes are short, so this ends.
+// The key's value, or null, behind standalone_reply_. Repeated while the owner is writing: it is a
+// live worker and its writes are short, so this ends.
 void Worker::append_value(uint64_t hash, std::string_view key, resp::Protocol protocol) noexcept {
     bool own;
     l1::Partition& partition = partition_of(hash, own);

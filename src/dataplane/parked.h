@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests whose reply is not out yet: those that wait for L2 or for another worker, and those that are
-// ready but stand behind one that waits. A fixed table; each owns the bytes that are needed to send it
-// again when the control plane is restarted. Two intrusive lists go through it: per session in reply
-// order (owned by the session), and all waiting ones in order of their deadline. Owner worker only.
+// Requests whose reply is not out yet: those that wait for L2 or for another worker, and those that
+// are ready but stand behind one that waits. A fixed table; each owns the bytes that are needed to
+// send it again when the control plane is restarted. Two intrusive lists go through it: per session
+// in reply order (owned by the session), and all waiting ones in order of their deadline. Owner
+// worker only.
 #pragma once
 
 #include <cstdint>
@@ -22,16 +23,16 @@ enum class Combine : uint8_t { kReplace, kSum, kOk };
 struct Parked {
     ParkedState state = ParkedState::kFree;
     shm::Lane lane = shm::Lane::kTracked;
-    bool fetch = false;              // kFetch: `command` is the bare key
-    bool may_write = false;          // not to be sent twice
+    bool fetch = false;      // kFetch: `command` is the bare key
+    bool may_write = false;  // not to be sent twice
     uint8_t entry_flags = 0;
     Combine combine = Combine::kReplace;
-    uint32_t sequence = 0;           // of this use of the slot
+    uint32_t sequence = 0;  // of this use of the slot
     io::SessionIndex session = 0;
     uint32_t next_in_session = kNoSlot;
-    uint32_t older = kNoSlot;          // waiting list
+    uint32_t older = kNoSlot;  // waiting list
     uint32_t newer = kNoSlot;
-    uint32_t remote_left = 0;        // answers of other workers still missing
+    uint32_t remote_left = 0;  // answers of other workers still missing
     int64_t sum = 0;
     uint64_t deadline_ns = 0;
     uint64_t sent_ns = 0;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calls between the workers of a standalone cache: a mutation of another worker's key travels to its
-// owner as one single-key command and comes back as its reply. In-process SPSC rings of pointers, one
-// per ordered pair of workers; the calls live in tables that are allocated at start and belong to the
-// calling worker. (With an L2 the control plane speaks to each owner and none of this is used.)
+// Calls between the workers of a standalone cache: a mutation of another worker's key travels to
+// its owner as one single-key command and comes back as its reply. In-process SPSC rings of
+// pointers, one per ordered pair of workers; the calls live in tables that are allocated at start
+// and belong to the calling worker. (With an L2 the control plane speaks to each owner and none of
+// this is used.)
 #pragma once
 
 #include <atomic>
@@ -17,12 +18,12 @@
 namespace cachee::dataplane {
 
 struct RemoteCall {
-    uint32_t origin = 0;       // worker that asks
+    uint32_t origin = 0;  // worker that asks
     bool answered = false;
     resp::Protocol protocol = resp::Protocol::kResp2;
-    uint64_t request_id = 0;   // of the origin's parked table
-    std::string command;       // canonical RESP array; capacity is kept between uses
-    std::string reply;         // written by the owner
+    uint64_t request_id = 0;  // of the origin's parked table
+    std::string command;      // canonical RESP array; capacity is kept between uses
+    std::string reply;        // written by the owner
 };
 
 // SPSC ring of borrowed pointers.

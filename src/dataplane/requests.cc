@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parked requests, what the control plane sends, and calls between workers. Data plane, the worker's own
-// thread. The rules that decide what may be answered when are in docs/decisions/0001.
+// Parked requests, what the control plane sends, and calls between workers. Data plane, the
+// worker's own thread. The rules that decide what may be answered when are in docs/decisions/0001.
 #include <algorithm>
 #include <charconv>
 
@@ -19,7 +19,8 @@ constexpr uint32_t kTimeoutsPerPoll = 64;
 
 }  // namespace
 
-// --- parked requests --------------------------------------------------------------------------------
+// --- parked requests
+// --------------------------------------------------------------------------------
 
 // A slot at the end of the session's reply queue, ready and empty; kNoSlot when the table is full.
 uint32_t Worker::park(io::SessionIndex index, Session& session) noexcept {
@@ -51,8 +52,8 @@ bool Worker::send_parked(uint32_t parked) noexcept {
     const Parked& request = parked_[parked];
     const Session& session = sessions_[request.session];
     shm::RingEntry entry;
-    entry.kind = static_cast<uint16_t>(request.fetch ? shm::EventKind::kFetch
-                                                     : shm::EventKind::kCommand);
+    entry.kind =
+        static_cast<uint16_t>(request.fetch ? shm::EventKind::kFetch : shm::EventKind::kCommand);
     entry.lane = request.lane;
     entry.flags = request.entry_flags;
     if (session.protocol == resp::Protocol::kResp3) entry.flags |= shm::kResp3;
@@ -147,13 +148,15 @@ void Worker::expire_parked() noexcept {
         const uint32_t oldest = parked_.oldest();
         if (oldest == kNoSlot || parked_[oldest].deadline_ns > now_ns_) return;
         counters_.add(Counter::requests_timed_out);
-        fail(oldest, parked_[oldest].may_write
-                         ? "ERR cachee: L2 did not answer in time, the outcome of this command is unknown"
-                         : "ERR cachee: L2 did not answer in time");
+        fail(oldest,
+             parked_[oldest].may_write
+                 ? "ERR cachee: L2 did not answer in time, the outcome of this command is unknown"
+                 : "ERR cachee: L2 did not answer in time");
     }
 }
 
-// --- from the control plane -------------------------------------------------------------------------
+// --- from the control plane
+// -------------------------------------------------------------------------
 
 bool Worker::poll_control() noexcept {
     shm::RingEntry entry;
@@ -290,7 +293,9 @@ void Worker::follow_controlplane_cold() noexcept {
         if (parked == kNoSlot) continue;
         if (parked_[parked].remote_left != 0) continue;  // another worker answers it
         if (parked_[parked].may_write) {
-            fail(parked, "ERR cachee: the control plane was restarted, the outcome of this command is unknown");
+            fail(parked,
+                 "ERR cachee: the control plane was restarted, the outcome of this command is "
+                 "unknown");
         } else {
             parked_[parked].reply.size = 0;  // part of an answer of the old one
             send_or_queue(parked);
@@ -307,7 +312,8 @@ void Worker::follow_controlplane_cold() noexcept {
     }
 }
 
-// --- between workers (standalone) -------------------------------------------------------------------
+// --- between workers (standalone)
+// -------------------------------------------------------------------
 
 bool Worker::poll_remote() noexcept {
     if (remote_ == nullptr || !options_.standalone) return false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Input, output and life of a worker's sessions: bytes in are executed in place or kept, replies go out
-// in request order, back-pressure both ways. Data plane, the worker's own thread.
+// Input, output and life of a worker's sessions: bytes in are executed in place or kept, replies go
+// out in request order, back-pressure both ways. Data plane, the worker's own thread.
 #include <algorithm>
 
 #include "dataplane/worker.h"
@@ -13,7 +13,8 @@ namespace {
 
 // A stalled session's transport is paused once this much input waits.
 constexpr uint32_t kPauseInputBytes = 64 * 1024;
-// What one session may have waiting for a peer that does not read; as Redis's limit for subscribers.
+// What one session may have waiting for a peer that does not read; as Redis's limit for
+// subscribers.
 constexpr uint32_t kOutputBytesMax = 32 << 20;
 
 }  // namespace
@@ -41,8 +42,8 @@ void Worker::session_gone(io::SessionIndex index, io::CloseReason) noexcept {
         shm::RingEntry entry;
         entry.kind = static_cast<uint16_t>(shm::EventKind::kSessionClosed);
         entry.session_id = session_id(index, session.generation);
-        // A full ring loses the notice; the control plane then hears of it when it next writes to the
-        // session and is answered with another notice (take_stream).
+        // A full ring loses the notice; the control plane then hears of it when it next writes to
+        // the session and is answered with another notice (take_stream).
         if (!control_.send(entry, {})) counters_.add(Counter::ring_full);
     }
     drop_requests(session);
@@ -77,8 +78,8 @@ void Worker::take_data(io::SessionIndex index, std::string_view bytes) noexcept 
     }
 }
 
-// Executes the commands in `bytes`; returns how many bytes are done with. Stops at an incomplete command,
-// and at one that must wait (the session is then stalled).
+// Executes the commands in `bytes`; returns how many bytes are done with. Stops at an incomplete
+// command, and at one that must wait (the session is then stalled).
 size_t Worker::run_commands(io::SessionIndex index, Session& session,
                             std::string_view bytes) noexcept {
     size_t used = 0;
@@ -119,8 +120,8 @@ void Worker::run_input(io::SessionIndex index, Session& session) noexcept {
     if (session.eof) close_when_done(index, session);
 }
 
-// What ends a stall: a reply of this session (finish), room for output (writable), or, for resources of
-// the whole worker (ring, parked table), a later poll.
+// What ends a stall: a reply of this session (finish), room for output (writable), or, for
+// resources of the whole worker (ring, parked table), a later poll.
 void Worker::stall(io::SessionIndex index, Session& session) noexcept {
     session.stalled = true;
     session.update_plain();
@@ -186,8 +187,9 @@ void Worker::end_of_input(io::SessionIndex index) noexcept {
     close_when_done(index, session);
 }
 
-// No more input of a session whose replies come as a stream: the control plane ends its connection to L2 once
-// everything was answered, and kCloseSession closes this one. `last_words` go out behind those replies.
+// No more input of a session whose replies come as a stream: the control plane ends its connection
+// to L2 once everything was answered, and kCloseSession closes this one. `last_words` go out behind
+// those replies.
 void Worker::end_pinned(io::SessionIndex index, Session& session,
                         std::string_view last_words) noexcept {
     session.closing = true;
@@ -213,8 +215,7 @@ void Worker::close_when_done(io::SessionIndex index, Session& session) noexcept 
 void Worker::writable(io::SessionIndex index) noexcept {
     Session& session = sessions_[index];
     if (!session.open) return;
-    const size_t taken =
-        transport_.append(index, session.output.data, session.output.size);
+    const size_t taken = transport_.append(index, session.output.data, session.output.size);
     if (taken < session.output.size) {
         BufferPool::drop_front(session.output, taken);
         return;
@@ -229,8 +230,8 @@ void Worker::writable(io::SessionIndex index) noexcept {
 void Worker::write_out(io::SessionIndex index, Session& session, std::string_view bytes) noexcept {
     counters_.add(Counter::bytes_out, bytes.size());
     if (session.output.empty()) {
-        const size_t taken = transport_.append(
-            index, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+        const size_t taken =
+            transport_.append(index, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
         bytes.remove_prefix(taken);
         if (bytes.empty()) return;
     }

@@ -109,7 +109,8 @@ void Worker::take_event(const io::Event& event) noexcept {
     }
 }
 
-// First of three stages: the bucket's cache line is on its way while the rest of the burst is parsed.
+// First of three stages: the bucket's cache line is on its way while the rest of the burst is
+// parsed.
 void Worker::stage(io::SessionIndex index, std::string_view key) noexcept {
     if (staged_count_ == kStagedMax) answer_staged();
     const uint64_t hash = base::hash_key(key, options_.hash_seed);
@@ -158,8 +159,7 @@ Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session
     for (int attempt = 0; attempt < 4; ++attempt) {
         const l1::Lookup found = partition.find(get.hash, get.key, now_ms_, generation_);
         if (found.status == l1::FindStatus::kMiss) return L1Answer::kMiss;
-        if (found.status == l1::FindStatus::kHit &&
-            reply_with_value(index, session, found, own)) {
+        if (found.status == l1::FindStatus::kHit && reply_with_value(index, session, found, own)) {
             counters_.add(Counter::l1_hits);
             if (own && (++hits_ & 7) == 0) own_partition_.touch(get.hash);
             return L1Answer::kAnswered;
@@ -229,7 +229,8 @@ void Worker::miss(io::SessionIndex index, Session& session, const Staged& get) n
     }
     counters_.add(Counter::l1_misses);
     if (!control_.controlplane_alive(now_ns_, options_.controlplane_patience_ns)) {
-        reply_error(index, session, "ERR cachee: the control plane is not running, so that L2 cannot be asked");
+        reply_error(index, session,
+                    "ERR cachee: the control plane is not running, so that L2 cannot be asked");
         return;
     }
     const uint32_t parked = park(index, session);

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // One data-plane worker: takes commands from its Transport, answers what L1 has, parks what must be
-// asked of L2, and applies what the control plane sends. One thread, one Transport, one L1 partition that
-// it alone writes.
+// asked of L2, and applies what the control plane sends. One thread, one Transport, one L1
+// partition that it alone writes.
 //
 //   poll_once:  transport ─ events ─> parse in place ─> stage GETs (bucket prefetch)
-//               ─> answer staged (item prefetch, copy to reply) or park ─> commands of the control plane
-//               ─> release ─> flush
+//               ─> answer staged (item prefetch, copy to reply) or park ─> commands of the control
+//               plane ─> release ─> flush
 //
-// After start a request that L1 answers costs no system call, no lock and no allocation. All memory is
-// sized from the options; what exceeds it makes the session wait (back-pressure), or closes it with a
-// counter, never the worker.
-// Files: worker.cc (the poll and the GET path), session_io.cc (input, output, life of a session),
-// execute.cc (all other commands),
-// execute_local.cc and execute_standalone.cc (those that never leave cachee), requests.cc (parked requests and the control plane's commands).
+// After start a request that L1 answers costs no system call, no lock and no allocation. All memory
+// is sized from the options; what exceeds it makes the session wait (back-pressure), or closes it
+// with a counter, never the worker. Files: worker.cc (the poll and the GET path), session_io.cc
+// (input, output, life of a session), execute.cc (all other commands), execute_local.cc and
+// execute_standalone.cc (those that never leave cachee), requests.cc (parked requests and the
+// control plane's commands).
 #pragma once
 
 #include <array>
@@ -46,17 +46,17 @@ struct WorkerOptions {
     uint32_t index = 0;
     uint32_t worker_count = 1;
     uint32_t burst_max = 32;
-    bool standalone = false;                      // no L2 is configured
+    bool standalone = false;  // no L2 is configured
     uint64_t hash_seed = 0;
     uint64_t ttl_max_ms = 0;
-    uint64_t request_timeout_ns = 0;              // parked longer: an error
+    uint64_t request_timeout_ns = 0;                    // parked longer: an error
     uint64_t controlplane_patience_ns = 2'000'000'000;  // silent longer: requests fail at once
     uint32_t parked_requests_max = 65536;
-    uint64_t buffers_bytes_max = 1ULL << 30;      // input, parked and waiting output of all sessions
-    uint64_t arena_bytes = 16ULL << 20;           // of the buffer pool
+    uint64_t buffers_bytes_max = 1ULL << 30;  // input, parked and waiting output of all sessions
+    uint64_t arena_bytes = 16ULL << 20;       // of the buffer pool
     uint64_t item_bytes_max = 1 << 20;
     resp::Limits limits;
-    const config::Config* config = nullptr;       // borrowed; what CONFIG GET, AUTH and INFO go by
+    const config::Config* config = nullptr;  // borrowed; what CONFIG GET, AUTH and INFO go by
 };
 
 class Worker {
@@ -71,7 +71,8 @@ class Worker {
     // One turn. True when it found work. now_ns never goes back.
     bool poll_once(uint64_t now_ns) noexcept;
 
-    // Closes all sessions in order and flushes; call poll_once() until sessions() is 0 or patience ends.
+    // Closes all sessions in order and flushes; call poll_once() until sessions() is 0 or patience
+    // ends.
     void close_all_sessions_cold() noexcept;
     uint32_t sessions() const noexcept { return open_sessions_; }
     stats::WorkerCounters& counters() noexcept { return counters_; }
@@ -85,8 +86,8 @@ class Worker {
         uint64_t hash;
         std::string_view key;  // in the receive buffer or the session's input
     };
-    // kUnsure: L1 may have it but cannot be asked (no lease, an earlier command on the key in flight, a
-    // writer at work too long).
+    // kUnsure: L1 may have it but cannot be asked (no lease, an earlier command on the key in
+    // flight, a writer at work too long).
     enum class L1Answer : uint8_t { kAnswered, kMiss, kUnsure };
     static constexpr size_t kStagedMax = 32;
     static constexpr uint32_t kControlCredit = 256;  // commands per poll
@@ -207,15 +208,15 @@ class Worker {
     std::vector<Session> sessions_;
     resp::ArgumentList arguments_;
     std::vector<uint32_t> key_indexes_;
-    std::vector<uint8_t> value_copy_;       // a large value read from another worker's partition
-    std::vector<io::SessionIndex> retry_;   // sessions stalled on a worker-wide resource
+    std::vector<uint8_t> value_copy_;      // a large value read from another worker's partition
+    std::vector<io::SessionIndex> retry_;  // sessions stalled on a worker-wide resource
     std::vector<io::SessionIndex> retry_now_;
-    std::vector<uint64_t> queued_;          // request ids whose event found the ring full, in order
+    std::vector<uint64_t> queued_;  // request ids whose event found the ring full, in order
     size_t queued_next_ = 0;
-    std::string scratch_;           // error texts
+    std::string scratch_;  // error texts
     std::string mget_reply_;
     std::string local_reply_;
-    std::string listen_;            // "address:port" of this appliance
+    std::string listen_;  // "address:port" of this appliance
     std::string standalone_reply_;
 };
 

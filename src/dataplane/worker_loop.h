@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The life of a worker's thread: poll; when there has been nothing to do for a while, sleep a little; at
-// the end, close the sessions and give them a moment to hear it.
+// The life of a worker's thread: poll; when there has been nothing to do for a while, sleep a
+// little; at the end, close the sessions and give them a moment to hear it.
 #pragma once
 
 #include <atomic>
@@ -13,8 +13,8 @@
 namespace cachee::dataplane {
 
 struct IdleOptions {
-    uint32_t spins = 20000;      // empty polls before the first sleep
-    uint32_t sleep_us = 50;      // length of one sleep; 0: never
+    uint32_t spins = 20000;                // empty polls before the first sleep
+    uint32_t sleep_us = 50;                // length of one sleep; 0: never
     uint64_t farewell_ns = 1'000'000'000;  // at the end: how long sessions may take to close
 };
 

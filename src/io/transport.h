@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The only thing a worker sees of the network. TCP over DPDK, RDMA, kernel sockets and the
-// in-process test link are all Transports; one object per worker, used by that worker's thread only.
+// in-process test link are all Transports; one object per worker, used by that worker's thread
+// only.
 //
 //   poll ──> events (opened, data, eof, writable, closed) ──> worker parses in place
 //   worker ──> reserve/commit or append (replies) ──> release ──> flush
 //
 // Life of a session: kOpened, then any number of kData and kWritable, at most one kEof, and exactly
-// one kClosed, whoever closed it. After the release() that follows kClosed the transport may use the
-// index for a new session.
+// one kClosed, whoever closed it. After the release() that follows kClosed the transport may use
+// the index for a new session.
 //
 // Nothing here allocates, locks or makes a system call per request on the poll-mode transports; the
 // socket transport makes system calls per burst (that is what it is).
@@ -29,18 +30,19 @@ enum class EventKind : uint8_t {
     kOpened,
     kData,      // data, size: the next bytes of the stream, in order, each delivered once
     kEof,       // the peer has sent all it will (FIN); replies still reach it
-    kWritable,  // after reserve() or append() came up short: at least half of the limit is free again
+    kWritable,  // after reserve() or append() came up short: at least half of the limit is free
+                // again
     kClosed,    // gone; reason says why; nothing more can be sent
 };
 
 enum class CloseReason : uint8_t {
-    kLocal,        // close() was called, everything was delivered
-    kPeer,         // the peer closed
-    kReset,        // RST, ECONNRESET
-    kTimeout,      // retransmissions or keepalives unanswered
-    kNoMemory,     // buffers exhausted
-    kSlowReader,   // held more unsent bytes than allowed for too long
-    kDevice,       // port, queue pair or socket failed
+    kLocal,       // close() was called, everything was delivered
+    kPeer,        // the peer closed
+    kReset,       // RST, ECONNRESET
+    kTimeout,     // retransmissions or keepalives unanswered
+    kNoMemory,    // buffers exhausted
+    kSlowReader,  // held more unsent bytes than allowed for too long
+    kDevice,      // port, queue pair or socket failed
 };
 
 struct Event {
@@ -69,13 +71,13 @@ class Transport {
     // Sessions that can exist at once, which bounds SessionIndex.
     virtual uint32_t sessions_max() const noexcept = 0;
 
-    // Receives, runs timers, and fills at most `max` events; returns their number. now_ns never goes
-    // back. Must be followed by release() before the next poll().
+    // Receives, runs timers, and fills at most `max` events; returns their number. now_ns never
+    // goes back. Must be followed by release() before the next poll().
     virtual size_t poll(uint64_t now_ns, Event* events, size_t max) noexcept = 0;
 
-    // `size` contiguous writable bytes at the end of the session's reply stream, or nullptr when its
-    // send limit is reached (a kWritable event follows when there is room) or it is closed. Valid until
-    // the next call for that session; only commit() makes the bytes part of the stream.
+    // `size` contiguous writable bytes at the end of the session's reply stream, or nullptr when
+    // its send limit is reached (a kWritable event follows when there is room) or it is closed.
+    // Valid until the next call for that session; only commit() makes the bytes part of the stream.
     // REQUIRES: size <= kReserveBytesMax.
     virtual uint8_t* reserve(SessionIndex session, uint32_t size) noexcept = 0;
     // REQUIRES: size <= the size of the reserve() before it.
@@ -97,7 +99,8 @@ class Transport {
     // Gives back the data of the last poll()'s events.
     virtual void release() noexcept = 0;
 
-    // Sends what was committed since the last flush, as few segments, frames and doorbells as it can.
+    // Sends what was committed since the last flush, as few segments, frames and doorbells as it
+    // can.
     virtual void flush(uint64_t now_ns) noexcept = 0;
 
     // Called by an idle worker: sleep until something may have arrived or `max_ns` have passed.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reply side of RESP2 and RESP3, and canonical commands. Two forms: raw writers into a buffer that
-// the caller sized with the matching *_bytes() bound (data plane hot path), and Writer, which appends
-// to a std::string (cold replies, control plane).
+// The reply side of RESP2 and RESP3, and canonical commands. Two forms: raw writers into a buffer
+// that the caller sized with the matching *_bytes() bound (data plane hot path), and Writer, which
+// appends to a std::string (cold replies, control plane).
 #pragma once
 
 #include <charconv>
@@ -36,26 +36,28 @@ class Writer {
     explicit Writer(std::string& out, Protocol protocol = Protocol::kResp2)
         : out_(out), protocol_(protocol) {}
 
-    Writer& simple(std::string_view text);          // +text
-    Writer& error(std::string_view text);           // -text; CR and LF in it become spaces
+    Writer& simple(std::string_view text);  // +text
+    Writer& error(std::string_view text);   // -text; CR and LF in it become spaces
     Writer& integer(int64_t value);
     Writer& bulk(std::string_view data);
     Writer& null();
-    Writer& boolean(bool value);                    // RESP2: :1 or :0
-    Writer& real(double value);                     // RESP2: bulk string, as Redis prints doubles
+    Writer& boolean(bool value);  // RESP2: :1 or :0
+    Writer& real(double value);   // RESP2: bulk string, as Redis prints doubles
     Writer& array(uint64_t count);
-    Writer& map(uint64_t pairs);                    // RESP2: array of 2 * pairs
-    Writer& set(uint64_t count);                    // RESP2: array
-    Writer& push(uint64_t count);                   // RESP2: array
-    Writer& verbatim(std::string_view format, std::string_view text);  // RESP2: bulk; format: 3 letters
-    Writer& big_number(std::string_view digits);    // RESP2: bulk
+    Writer& map(uint64_t pairs);   // RESP2: array of 2 * pairs
+    Writer& set(uint64_t count);   // RESP2: array
+    Writer& push(uint64_t count);  // RESP2: array
+    Writer& verbatim(std::string_view format,
+                     std::string_view text);      // RESP2: bulk; format: 3 letters
+    Writer& big_number(std::string_view digits);  // RESP2: bulk
 
   private:
     std::string& out_;
     Protocol protocol_;
 };
 
-// A command as an array of bulk strings: what goes to L2 is always this, never a client's own bytes.
+// A command as an array of bulk strings: what goes to L2 is always this, never a client's own
+// bytes.
 void append_command(std::string& out, std::span<const std::string_view> arguments);
 size_t command_bytes(std::span<const std::string_view> arguments) noexcept;
 // Writes exactly command_bytes() bytes.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The request side of RESP2 and RESP3 (they are the same there): arrays of bulk strings and inline
-// commands, parsed in place, resumable at any byte. Data plane hot path and control plane; any thread,
-// no state of its own. Grammar: redis.io/docs/reference/protocol-spec; limits and error texts as in
-// Redis 7.0 networking.c.
+// commands, parsed in place, resumable at any byte. Data plane hot path and control plane; any
+// thread, no state of its own. Grammar: redis.io/docs/reference/protocol-spec; limits and error
+// texts as in Redis 7.0 networking.c.
 #pragma once
 
 #include <cstddef>
@@ -20,9 +20,9 @@ struct Limits {
 
 enum class ParseStatus : uint8_t { kComplete, kIncomplete, kProtocolError };
 
-// The arguments of one command: views into the parsed buffer (or, for inline commands with quotes, into
-// storage of the list itself), valid until the next parse into the same list. Reused for every command of a
-// worker: it allocates only when a command has more arguments than any before it.
+// The arguments of one command: views into the parsed buffer (or, for inline commands with quotes,
+// into storage of the list itself), valid until the next parse into the same list. Reused for every
+// command of a worker: it allocates only when a command has more arguments than any before it.
 class ArgumentList {
   public:
     size_t size() const { return views_.size(); }
@@ -45,30 +45,34 @@ class ArgumentList {
     std::vector<char> unquoted_;
 };
 
-// How far an incomplete command was scanned, so that resuming is linear in the bytes; one per session.
-// Reset by parse_command() whenever it returns anything but kIncomplete.
+// How far an incomplete command was scanned, so that resuming is linear in the bytes; one per
+// session. Reset by parse_command() whenever it returns anything but kIncomplete.
 struct ParseState {
     uint64_t scanned_bytes = 0;   // of the command, known to be well-formed: whole arguments
     uint64_t searched_bytes = 0;  // from the command's start: its last, unfinished line ends later
-    uint64_t needed_bytes = 0;    // parse again only when this many bytes are there (a hint: lower bound)
+    uint64_t needed_bytes =
+        0;  // parse again only when this many bytes are there (a hint: lower bound)
     uint32_t arguments_left = 0;
     bool header_seen = false;
 };
 
 struct ParseResult {
     ParseStatus status = ParseStatus::kIncomplete;
-    size_t consumed = 0;              // kComplete: bytes of this command
-    std::string_view error;           // kProtocolError: static text, e.g. "Protocol error: invalid bulk length"
+    size_t consumed = 0;  // kComplete: bytes of this command
+    std::string_view
+        error;  // kProtocolError: static text, e.g. "Protocol error: invalid bulk length"
 };
 
-// As in Redis 7.0, the byte after a line's CR and the two bytes behind a bulk string are skipped unread: any
-// values are taken for LF and CRLF. That is harmless here because L2 is never sent a client's own bytes.
-// Unlike Redis, whose answer there depends on how the bytes were split over reads: a count line or an inline
-// command longer than `inline_bytes_max` is always an error, and a NUL is a byte like any other in a
-// count line (so the count is invalid) and the end of the text in an inline command.
+// As in Redis 7.0, the byte after a line's CR and the two bytes behind a bulk string are skipped
+// unread: any values are taken for LF and CRLF. That is harmless here because L2 is never sent a
+// client's own bytes. Unlike Redis, whose answer there depends on how the bytes were split over
+// reads: a count line or an inline command longer than `inline_bytes_max` is always an error, and a
+// NUL is a byte like any other in a count line (so the count is invalid) and the end of the text in
+// an inline command.
 //
-// Parses one command from the start of `buffer`. kComplete with no arguments is an empty line or "*0":
-// skip it. On kIncomplete call again with the same bytes and more behind them (the buffer may have moved).
+// Parses one command from the start of `buffer`. kComplete with no arguments is an empty line or
+// "*0": skip it. On kIncomplete call again with the same bytes and more behind them (the buffer may
+// have moved).
 ParseResult parse_command(std::string_view buffer, const Limits& limits, ParseState& state,
                           ArgumentList& arguments);
 

@@ -4,13 +4,13 @@
 //   entries:  | 64 B | 64 B | ...            head = published, tail = consumed (absolute counts)
 //   data:     | payload | payload | ...      contiguous per entry; one that would wrap starts at 0
 //
-// A payload is written first, then its entry, then head is released; the consumer acquires head. The
-// consumer frees entry and payload together by releasing tail; the producer acquires tail.
-// Neither end blocks, allocates or makes a system call. Both ends keep copies of the other's position,
-// so that a burst touches the shared lines once.
+// A payload is written first, then its entry, then head is released; the consumer acquires head.
+// The consumer frees entry and payload together by releasing tail; the producer acquires tail.
+// Neither end blocks, allocates or makes a system call. Both ends keep copies of the other's
+// position, so that a burst touches the shared lines once.
 //
-// The peer is another process that may have died anywhere or be of bad will: the consumer bounds every
-// offset and size by the ring's own capacity, and drop_malformed() counts what it refuses.
+// The peer is another process that may have died anywhere or be of bad will: the consumer bounds
+// every offset and size by the ring's own capacity, and drop_malformed() counts what it refuses.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,8 @@
 
 namespace cachee::shm {
 
-// One payload is at most this part of the data ring; longer messages travel as several entries (kMore).
+// One payload is at most this part of the data ring; longer messages travel as several entries
+// (kMore).
 inline constexpr uint64_t kPayloadDivisor = 8;
 
 class RingProducer {
@@ -93,7 +94,8 @@ class RingProducer {
     }
 
     // Absolute count of entries the consumer has finished with.
-    // acquire: the consumer's effects of those entries are visible (pairs with RingConsumer::release).
+    // acquire: the consumer's effects of those entries are visible (pairs with
+    // RingConsumer::release).
     uint64_t consumed() const noexcept { return ring_->tail.load(std::memory_order_acquire); }
     uint64_t published() const noexcept { return head_; }
 
@@ -129,8 +131,8 @@ class RingConsumer {
         head_seen_ = tail_;
     }
 
-    // The next entry, copied out, with its payload (borrowed until release()); false when there is none.
-    // Entries taken by next() are given back together by release().
+    // The next entry, copied out, with its payload (borrowed until release()); false when there is
+    // none. Entries taken by next() are given back together by release().
     bool next(RingEntry& entry, std::string_view& payload) noexcept {
         while (true) {
             if (tail_ == head_seen_) {
@@ -162,9 +164,7 @@ class RingConsumer {
         ring_->tail.store(tail_, std::memory_order_release);
     }
 
-    bool empty() const noexcept {
-        return ring_->head.load(std::memory_order_relaxed) == tail_;
-    }
+    bool empty() const noexcept { return ring_->head.load(std::memory_order_relaxed) == tail_; }
     uint64_t malformed() const noexcept { return malformed_; }
 
   private:

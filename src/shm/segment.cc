@@ -45,7 +45,8 @@ bool ring_is_sound(const RingHeader& ring, uint64_t segment_bytes) {
     if (!std::has_single_bit(ring.data_capacity)) return false;
     const uint64_t entries_bytes = uint64_t{ring.entry_capacity} * sizeof(RingEntry);
     if (ring.entries_offset % alignof(RingEntry) != 0) return false;
-    if (ring.entries_offset > segment_bytes || entries_bytes > segment_bytes - ring.entries_offset) {
+    if (ring.entries_offset > segment_bytes ||
+        entries_bytes > segment_bytes - ring.entries_offset) {
         return false;
     }
     return ring.data_offset <= segment_bytes &&
@@ -120,17 +121,21 @@ base::Result<std::unique_ptr<Segment>> Segment::create(const std::string& instan
     }
 
     if (options.group != UINT32_MAX) {
-        // Without the right to give the file away only the same user can attach: the caller's umask.
+        // Without the right to give the file away only the same user can attach: the caller's
+        // umask.
         if (::fchown(file.fd, static_cast<uid_t>(-1), options.group) != 0 && errno != EPERM) {
             return system_error("cannot set the group of", temporary);
         }
     }
-    if (::fchmod(file.fd, options.mode) != 0) return system_error("cannot set the mode of", temporary);
-    if (::rename(temporary.c_str(), path.c_str()) != 0) return system_error("cannot rename", temporary);
+    if (::fchmod(file.fd, options.mode) != 0)
+        return system_error("cannot set the mode of", temporary);
+    if (::rename(temporary.c_str(), path.c_str()) != 0)
+        return system_error("cannot rename", temporary);
     return segment;
 }
 
-base::Result<std::unique_ptr<Segment>> Segment::attach(const std::string& instance, bool read_only) {
+base::Result<std::unique_ptr<Segment>> Segment::attach(const std::string& instance,
+                                                       bool read_only) {
     const std::string path = control_segment_path(instance);
     FileDescriptor file{::open(path.c_str(), (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC)};
     if (file.fd < 0) {
@@ -156,7 +161,8 @@ base::Result<std::unique_ptr<Segment>> Segment::attach(const std::string& instan
     for (uint32_t i = 0; i < segment->header()->worker_count; ++i) {
         WorkerBlock* worker = segment->worker(i);
         if (!ring_is_sound(worker->events, bytes) || !ring_is_sound(worker->commands, bytes)) {
-            return base::Error{path + ": the rings of worker " + std::to_string(i) + " are damaged"};
+            return base::Error{path + ": the rings of worker " + std::to_string(i) +
+                               " are damaged"};
         }
     }
     return segment;

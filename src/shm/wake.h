@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a worker wakes a control plane that has published that it sleeps: one byte into a FIFO at
-// <runtime_dir>/<instance>.wake. A FIFO, not an eventfd: either process may be restarted at any time and
-// finds it again by name. One system call, only while the control plane sleeps.
+// <runtime_dir>/<instance>.wake. A FIFO, not an eventfd: either process may be restarted at any
+// time and finds it again by name. One system call, only while the control plane sleeps.
 #pragma once
 
 #include <fcntl.h>

@@ -22,6 +22,7 @@ from harness.appliance import DRIVERS, Appliance, Plain  # noqa: E402
 from harness.processes import Server  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+NO_DRIVER = "none"
 QUICK_DRIVERS = ("socket", "sim")
 
 
@@ -38,6 +39,8 @@ def pytest_generate_tests(metafunc):
         names = [name for name in DRIVERS if name in chosen and (every or name == "socket")]
         if metafunc.config.getoption("target") == "plain":
             names = [name for name in names if name.startswith("socket")]
+        # No driver for this test: pytest_collection_modifyitems takes it out.
+        names = names or [NO_DRIVER]
         metafunc.parametrize("target", names, indirect=True, scope="session")
 
 
@@ -45,6 +48,10 @@ def pytest_generate_tests(metafunc):
 def pytest_collection_modifyitems(config, items):
     """`quick` holds on the quick drivers only; the rest of a quick test's drivers is the full set."""
     plain = config.getoption("target") == "plain"
+    none = [item for item in items if getattr(item, "callspec", None) and
+            item.callspec.params.get("target") == NO_DRIVER]
+    config.hook.pytest_deselected(items=none)
+    items[:] = [item for item in items if item not in none]
     for item in items:
         if plain and item.get_closest_marker("appliance_only"):
             item.add_marker(pytest.mark.skip(reason="needs the appliance, target is plain"))

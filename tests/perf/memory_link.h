@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two FramePort ends joined by queues in memory, without locks, loss or delay: the cheapest link there is, so
-// that what a benchmark counts is the stack and not the driver. One thread.
+// Two FramePort ends joined by queues in memory, without locks, loss or delay: the cheapest link
+// there is, so that what a benchmark counts is the stack and not the driver. One thread.
 #pragma once
 
 #include <array>
@@ -49,9 +49,11 @@ class MemoryLink {
             while (count < max && link_.tail_[side_] != link_.head_[side_]) {
                 const Queued& queued = link_.queue_[side_][link_.tail_[side_]++ % kFrames];
                 // As a NIC with receive checksum offload reports them.
-                frames[count++] = {.data = queued.data, .size = queued.size,
+                frames[count++] = {.data = queued.data,
+                                   .size = queued.size,
                                    .ip_checksum = net::Checksum::kGood,
-                                   .tcp_checksum = net::Checksum::kGood, .handle = queued.data};
+                                   .tcp_checksum = net::Checksum::kGood,
+                                   .handle = queued.data};
             }
             return count;
         }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one GET costs in the data plane: the real Worker over our own TCP and a link in memory, with a
-// client of the same stack on its other end, in one thread. Two uses:
+// What one GET costs in the data plane: the real Worker over our own TCP and a link in memory, with
+// a client of the same stack on its other end, in one thread. Two uses:
 //
 //   request_cost_bench count CONNECTIONS REQUESTS PIPELINE   under callgrind, which collects inside
 //       Worker::poll_once only: user instructions of everything from frame to frame
-//   request_cost_bench audit CONNECTIONS REQUESTS PIPELINE   natively: counts system calls (a seccomp filter
+//   request_cost_bench audit CONNECTIONS REQUESTS PIPELINE   natively: counts system calls (a
+//   seccomp filter
 //       traps each of them), heap allocations and mutex calls of the measured requests
 //
 // Keys of 16 and values of 64 bytes, all in L1. Prints one JSON object.
@@ -62,7 +63,8 @@ void* realloc(void* block, size_t size) {
     return __libc_realloc(block, size);
 }
 int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
-    static auto* real = reinterpret_cast<int (*)(pthread_mutex_t*)>(dlsym(RTLD_NEXT, "pthread_mutex_lock"));
+    static auto* real =
+        reinterpret_cast<int (*)(pthread_mutex_t*)>(dlsym(RTLD_NEXT, "pthread_mutex_lock"));
     if (g_counting) g_locks = g_locks + 1;
     return real(mutex);
 }
@@ -114,8 +116,8 @@ class Bench {
         options.hash_seed = kSeed;
         options.request_timeout_ns = 5'000'000'000;
         options.config = &config_;
-        worker_ = std::make_unique<dataplane::Worker>(options, *server_, *store_, *segment_, nullptr,
-                                                      nullptr);
+        worker_ = std::make_unique<dataplane::Worker>(options, *server_, *store_, *segment_,
+                                                      nullptr, nullptr);
         fill();
         connect(connections);
     }
@@ -167,7 +169,8 @@ class Bench {
         const std::string value(64, 'v');
         for (uint32_t i = 0; i < kKeys; ++i) {
             const std::string key = key_of(i);
-            store_->partition(0).put(base::hash_key(key, kSeed), key, value, 0, 1, now_ns_ / 1'000'000);
+            store_->partition(0).put(base::hash_key(key, kSeed), key, value, 0, 1,
+                                     now_ns_ / 1'000'000);
             std::string request;
             const std::string_view words[] = {"GET", key};
             resp::append_command(request, words);
@@ -177,7 +180,8 @@ class Bench {
 
     void connect(uint32_t connections) {
         for (uint32_t i = 0; i < connections; ++i) {
-            sessions_.push_back(client_->connect(net::parse_ipv4_address("198.18.0.1").value(), 6379));
+            sessions_.push_back(
+                client_->connect(net::parse_ipv4_address("198.18.0.1").value(), 6379));
         }
         for (int i = 0; i < 1000 && opened_ < connections; ++i) turn();
         if (opened_ < connections) fail("the connections did not open");

@@ -63,7 +63,11 @@ prepare_hugepages() {
 restore_hugepages() {
     local added directory now
     directory=$(noted hugepages.directory) || directory=""
-    [ -z "$directory" ] || rm -f "$directory/cachee-$INSTANCE-l1"*
+    if [ -n "$directory" ]; then
+        # A data plane that drops root keeps its file in a folder of its user.
+        rm -f "$directory/cachee-$INSTANCE-l1"* "$directory/cachee-${PLANE_USER:-nobody}/cachee-$INSTANCE-l1"*
+        rmdir "$directory/cachee-${PLANE_USER:-nobody}" 2>/dev/null || true
+    fi
     if directory=$(noted hugepages.mounted); then
         umount "$directory" 2>/dev/null || true
         rm -f "$STATE/hugepages.mounted"

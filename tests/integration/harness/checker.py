@@ -31,6 +31,7 @@ class Key:
         self.started = 0
         self.acked = 0
         self.outside = []          # [(time of acknowledgement, version)], growing
+        self.story = []            # the last writes: (version, where, how)
         self.deletions = []        # versions that are deletions, growing
 
     def floor(self, now, outside_bound_s):
@@ -141,9 +142,10 @@ class Checker:
         if deletes:
             key.deletions = key.deletions + [version]
         key.started = version
+        key.story = key.story[-4:] + [[version, where, "del" if deletes else "?"]]
         value = b"%d:" % version + b"x" * chooser.choice(self.value_sizes)
         try:
-            reply = self._way(wire, chooser, key.name, value, deletes)
+            reply = self._way(wire, chooser, key.name, value, deletes, key.story[-1])
         except (OSError, Closed):
             time.sleep(self.grace_s)
             raise
@@ -160,14 +162,16 @@ class Checker:
             key.outside = key.outside[-50:] + [(time.monotonic(), version)]
 
     @staticmethod
-    def _way(wire, chooser, name, value, deletes):
-        """Writes in one of many ways; the last reply."""
+    def _way(wire, chooser, name, value, deletes, note):
+        """Writes in one of many ways, tells which in note[2]; the last reply."""
         if deletes:
             way = chooser.randrange(4)
+            note[2] = ["EVAL del", "DEL", "UNLINK", "PEXPIRE -1"][way]
             if way == 0:
                 return wire.call("EVAL", "return redis.call('del',ARGV[1])", "0", name)
             return wire.call(*(["DEL", name], ["UNLINK", name], ["PEXPIRE", name, "-1"])[way - 1])
         way = chooser.randrange(10)
+        note[2] = (["EVAL set", "MULTI set", "GETSET", "MSET", "SET PX"] + ["SET"] * 5)[way]
         if way == 0:
             return wire.call("EVAL", "redis.call('set',ARGV[1],ARGV[2]) return 1", "0", name, value)
         if way == 1:
@@ -193,6 +197,7 @@ class Checker:
             if chooser.random() < 0.15:
                 keys += [self._pick(chooser, 0.5), self._pick(chooser, 0.5)]
             now = time.monotonic()
+            noted = [(key.acked, seen.get(key.name, 0)) for key in keys]
             floors = [max(key.floor(now, self.bound), seen.get(key.name, 0)) for key in keys]
             if len(keys) == 1:
                 replies = [wire.call("GET", keys[0].name)]
@@ -204,11 +209,13 @@ class Checker:
                 self.errors += 1
                 time.sleep(0.002)
                 continue
-            for key, floor, reply in zip(keys, floors, replies):
+            for key, floor, reply, known in zip(keys, floors, replies, noted):
                 self.reads += 1
-                self._judge(key, floor, reply, seen, now)
+                self._judge(key, floor, reply, seen, "%s by %s, acked %d, seen here %d, writes %s" % (
+                    "answered after %.1f ms" % ((time.monotonic() - now) * 1e3), "GET" if len(keys) == 1 else
+                    "MGET", *known, key.story))
 
-    def _judge(self, key, floor, reply, seen, sent):
+    def _judge(self, key, floor, reply, seen, circumstances):
         started = key.started
         if reply is None:
             deletions = key.deletions
@@ -218,13 +225,13 @@ class Checker:
             if at < len(deletions) and deletions[at] <= started:
                 seen[key.name] = deletions[at]
                 return
-            self._violation(key, "missing, though version %d had been acknowledged or seen" % floor)
+            self._violation(key, "missing, though version %d had been acknowledged or seen; %s" % (
+                floor, circumstances))
             return
         version = int(reply.split(b":", 1)[0])
         if version < floor:
-            self._violation(key, "version %d after %d was acknowledged or seen by this connection (sent %.1f "
-                            "ms ago, outside writes %s)" % (version, floor, (time.monotonic() - sent) * 1e3,
-                                                            key.outside[-2:]))
+            self._violation(key, "version %d after %d was acknowledged or seen by this connection; %s" % (
+                version, floor, circumstances))
         elif version > started or version in key.deletions:
             self._violation(key, "version %d, which nobody has written" % version)
         seen[key.name] = max(version, seen.get(key.name, 0))

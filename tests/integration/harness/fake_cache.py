@@ -142,7 +142,7 @@ class FakeCache:
             client.sendall(reply)
 
 
-def simple_way(wire, chooser, name, value, deletes):
+def simple_way(wire, chooser, name, value, deletes, note):
     """The only ways to write that the fake understands (see Checker._way)."""
     return wire.call("DEL", name) if deletes else wire.call("SET", name, value)
 

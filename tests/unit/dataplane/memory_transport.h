@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Transport in memory for tests of the worker: the test writes what peers send and reads what they
-// get, can bound what a peer takes, and sees every call. Single-threaded.
+// A Transport in memory for tests of the worker: the test writes what peers send and reads what
+// they get, can bound what a peer takes, and sees every call. Single-threaded.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +39,9 @@ class MemoryTransport final : public io::Transport {
         push({.kind = io::EventKind::kEof, .session = session}, {});
     }
     void reset(io::SessionIndex session) {
-        push({.kind = io::EventKind::kClosed, .reason = io::CloseReason::kReset, .session = session},
-             {});
+        push(
+            {.kind = io::EventKind::kClosed, .reason = io::CloseReason::kReset, .session = session},
+            {});
     }
     // What the peer got since the last call.
     std::string received(io::SessionIndex session) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One or more workers over MemoryTransports, a real L1 on ordinary pages and a real control segment, with
-// the test in the control plane's place and in charge of the clock. Single-threaded.
+// One or more workers over MemoryTransports, a real L1 on ordinary pages and a real control
+// segment, with the test in the control plane's place and in charge of the clock. Single-threaded.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -147,7 +147,8 @@ class Harness {
         ASSERT_TRUE(commands_[owner(key)].push(entry, key));
         poll();
     }
-    void answer(const Event& event, std::string_view reply, bool more = false, uint32_t worker = 0) {
+    void answer(const Event& event, std::string_view reply, bool more = false,
+                uint32_t worker = 0) {
         shm::RingEntry entry;
         entry.kind = static_cast<uint16_t>(shm::CommandKind::kReply);
         entry.request_id = event.entry.request_id;

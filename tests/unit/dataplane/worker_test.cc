@@ -97,8 +97,8 @@ TEST(Worker, Pipeline_MissThenHits_RepliesKeepTheirOrder) {
     const auto events = harness.take_events();
     ASSERT_EQ(events.size(), 1u) << "the hits were evaluated at once";
     harness.answer(events[0], "$1\r\nA\r\n");
-    EXPECT_EQ(harness.transport().received(session), "$1\r\nA\r\n$1\r\nB\r\n+PONG\r\n$5000\r\n" +
-                                                         std::string(5000, 'C') + "\r\n");
+    EXPECT_EQ(harness.transport().received(session),
+              "$1\r\nA\r\n$1\r\nB\r\n+PONG\r\n$5000\r\n" + std::string(5000, 'C') + "\r\n");
     EXPECT_EQ(harness.exchange(session, command({"GET", "b"})), "$1\r\nB\r\n");
 }
 
@@ -135,8 +135,8 @@ TEST(Worker, Set_ThenGetOfThatKey_GoesBehindItOnTheSameLane) {
     harness.fill("k", "old");
     harness.fill("other", "o");
     const auto session = harness.connect();
-    harness.exchange(session, command({"SET", "k", "new"}) + command({"GET", "k"}) +
-                                  command({"GET", "other"}));
+    harness.exchange(
+        session, command({"SET", "k", "new"}) + command({"GET", "k"}) + command({"GET", "other"}));
     const auto events = harness.take_events();
     ASSERT_EQ(events.size(), 2u);
     EXPECT_EQ(events[0].kind(), EventKind::kCommand);
@@ -153,8 +153,8 @@ TEST(Worker, CommandOfAnotherLane_WaitsUntilTheFirstIsAnswered) {
     Harness harness;
     harness.grant_lease();
     const auto session = harness.connect();
-    harness.exchange(session, command({"HGETALL", "h"}) + command({"GET", "h"}) +
-                                  command({"SET", "h", "v"}));
+    harness.exchange(
+        session, command({"HGETALL", "h"}) + command({"GET", "h"}) + command({"SET", "h", "v"}));
     auto events = harness.take_events();
     ASSERT_EQ(events.size(), 1u);
     EXPECT_EQ(events[0].entry.lane, shm::Lane::kPass);
@@ -375,7 +375,8 @@ TEST(Worker, NewControlPlane_ReadsAreSentAgain_WritesFailWithAnError) {
     EXPECT_FALSE(harness.transport().is_open(pinned));
     harness.answer(events[0], "$1\r\nv\r\n");
     EXPECT_EQ(harness.transport().received(reader), "$1\r\nv\r\n");
-    EXPECT_EQ(harness.exchange(reader, command({"GET", "hot"})), "") << "no lease of the new one yet";
+    EXPECT_EQ(harness.exchange(reader, command({"GET", "hot"})), "")
+        << "no lease of the new one yet";
 }
 
 TEST(Worker, DeadControlPlane_HitsWhileTheLeaseLives_ErrorsAfterwards) {
@@ -414,7 +415,8 @@ TEST(Worker, Multi_PinsTheSession_StreamsComeBackRaw) {
     const auto events = harness.take_events();
     ASSERT_EQ(events.size(), 3u);
     for (const Event& event : events) EXPECT_EQ(event.entry.lane, shm::Lane::kPinned);
-    harness.command(shm::CommandKind::kStream, events[0].entry.session_id, "+OK\r\n+QUEUED\r\n*1\r\n");
+    harness.command(shm::CommandKind::kStream, events[0].entry.session_id,
+                    "+OK\r\n+QUEUED\r\n*1\r\n");
     harness.command(shm::CommandKind::kStream, events[0].entry.session_id, "$1\r\nv\r\n");
     EXPECT_EQ(harness.transport().received(session), "+OK\r\n+QUEUED\r\n*1\r\n$1\r\nv\r\n");
     harness.command(shm::CommandKind::kCloseSession, events[0].entry.session_id);
@@ -427,13 +429,14 @@ TEST(Worker, Multi_PinsTheSession_StreamsComeBackRaw) {
     EXPECT_EQ(notices[0].kind(), EventKind::kSessionClosed);
 }
 
-// A paused session whose input is the start of a large command: nothing but resume() brings the rest.
+// A paused session whose input is the start of a large command: nothing but resume() brings the
+// rest.
 TEST(Worker, LargeCommandBehindAStalledOne_IsResumed) {
     Harness harness;
     const auto session = harness.connect();
     const std::string value(300'000, 'v');
-    const std::string bytes = command({"SET", "v", "1"}) + command({"STRLEN", "v"}) +
-                              command({"SET", "v", value});
+    const std::string bytes =
+        command({"SET", "v", "1"}) + command({"STRLEN", "v"}) + command({"SET", "v", value});
     const size_t first = 200'000;  // STRLEN waits for SET, and the transport is paused behind it
     for (size_t at = 0; at < first; at += 10'000) {
         harness.transport().send(session, std::string_view(bytes).substr(at, 10'000));
@@ -513,13 +516,15 @@ TEST(Worker, Password_IsAskedForAndHonoured) {
     harness.grant_lease();
     harness.fill("k", "v");
     const auto session = harness.connect();
-    EXPECT_EQ(harness.exchange(session, command({"GET", "k"})), "-NOAUTH Authentication required.\r\n");
+    EXPECT_EQ(harness.exchange(session, command({"GET", "k"})),
+              "-NOAUTH Authentication required.\r\n");
     EXPECT_EQ(harness.exchange(session, command({"AUTH", "wrong"})),
               "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
     EXPECT_EQ(harness.exchange(session, command({"AUTH", "sesame"})), "+OK\r\n");
     EXPECT_EQ(harness.exchange(session, command({"GET", "k"})), "$1\r\nv\r\n");
     EXPECT_EQ(harness.exchange(session, command({"RESET"})), "+RESET\r\n");
-    EXPECT_EQ(harness.exchange(session, command({"GET", "k"})), "-NOAUTH Authentication required.\r\n");
+    EXPECT_EQ(harness.exchange(session, command({"GET", "k"})),
+              "-NOAUTH Authentication required.\r\n");
 }
 
 TEST(Worker, Hello3_NullOfAMissIsAskedForInResp3) {
