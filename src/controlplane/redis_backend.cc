@@ -111,6 +111,7 @@ void RedisBackend::tick(uint64_t now_ns) {
         return;
     }
     for (L2Lane id : kLanes) {
+        if (numeric_.empty()) return;  // the lane before failed: the name is asked for again
         Lane& lane = at(id);
         if (lane.connection->idle()) {
             if (now_ns < lane.next_attempt_ns) continue;
@@ -120,7 +121,7 @@ void RedisBackend::tick(uint64_t now_ns) {
         } else if (lane.hurry && lane.connection->connecting()) {
             lane.hurry = false;
             lane.connection->close("L2 is back: a new attempt");
-            lane.next_attempt_ns = now_ns;
+            lane.next_attempt_ns = resolve_again_ns_ = now_ns;
         } else if (!lane.connection->ready() &&
                    now_ns - lane.attempt_started_ns > options_.connect_timeout_ms * kNsPerMs) {
             lane.connection->close("no connection within " +
@@ -143,6 +144,7 @@ void RedisBackend::on_connection_ready(L2Lane id) {
 // away and may be a SYN that nobody answered.
 void RedisBackend::hurry_others() {
     const uint64_t now_ns = base::monotonic_ns();
+    resolve_again_ns_ = now_ns;
     for (Lane& lane : lanes_) {
         if (lane.connection->ready()) continue;
         if (lane.connection->idle()) {
