@@ -96,7 +96,7 @@ struct L2 {
     std::string backend;                     // "redis://[user:password@]host:port[/db 0]"; empty: standalone
     uint32_t connect_timeout_ms = 2000;
     uint32_t reconnect_min_ms = 50;          // back-off doubles from here
-    uint32_t reconnect_max_ms = 2000;
+    uint32_t reconnect_max_ms = 1000;
     uint32_t request_timeout_ms = 5000;      // then the client gets an error
     uint32_t lease_ms = 250;                 // L1 answers at most this long without word from L2
     uint32_t heartbeat_ms = 50;              // PING on the invalidation path

@@ -23,9 +23,21 @@ constexpr size_t kInboxBytesMax = 1 * kMiB;
 // Of the worker's backlog, above which no pinned connection of it is read.
 constexpr uint64_t kBacklogBytesMax = 4 * kMiB;
 
-bool starts_with(std::string_view command, std::string_view lower_case) {
-    return command.size() >= lower_case.size() &&
-           ::strncasecmp(command.data(), lower_case.data(), lower_case.size()) == 0;
+constexpr std::string_view kQuit = "*1\r\n$4\r\nQUIT\r\n";
+constexpr std::string_view kQuitReply = "+OK\r\n";
+
+// How many bytes at the end may be the beginning of the reply to our own QUIT.
+size_t quit_reply_bytes(std::string_view replies) {
+    for (size_t bytes = std::min(replies.size(), kQuitReply.size()); bytes > 0; --bytes) {
+        if (replies.ends_with(kQuitReply.substr(0, bytes))) return bytes;
+    }
+    return 0;
+}
+
+// Whatever the case of its letters.
+bool starts_with(std::string_view command, std::string_view beginning) {
+    return command.size() >= beginning.size() &&
+           ::strncasecmp(command.data(), beginning.data(), beginning.size()) == 0;
 }
 
 }  // namespace
@@ -47,12 +59,17 @@ class PinnedConnection : public std::enable_shared_from_this<PinnedConnection> {
     void close();
     void resume_reading();
     bool overdue(uint64_t now_ns) const { return !relaying_ && now_ns > connect_deadline_ns_; }
+    // The session sends no more: it ends when L2 has answered everything, or falls silent.
+    void end_when_answered(uint64_t patience_ns);
+    void check_end(uint64_t now_ns);
     void fail(const std::string& reason);
 
     const uint32_t worker;
     const uint64_t session_id;
 
   private:
+    // CLIENT REPLY.
+    enum class ReplyMode : uint8_t { kOn, kSkipNext, kOff };
     struct Write {
         uv_write_t request{};
         std::string bytes;
@@ -70,6 +87,8 @@ class PinnedConnection : public std::enable_shared_from_this<PinnedConnection> {
     void take(std::string_view bytes);
     void start_release();
     void release();
+    void append(std::string_view command);
+    void note(std::string_view command);
     void ended(std::string reason);
     void finish();
 
@@ -89,6 +108,11 @@ class PinnedConnection : public std::enable_shared_from_this<PinnedConnection> {
     bool swaps_ = false;  // it used SWAPDB, perhaps in a transaction: L2 will announce nothing
     bool ended_ = false;  // L2 closed; what it sent before is still on its way to the worker
     std::string end_reason_;
+    ReplyMode reply_mode_ = ReplyMode::kOn;
+    bool ending_ = false;     // the session sends no more
+    bool quit_sent_ = false;  // QUIT is ours, and so is its reply
+    uint64_t end_patience_ns_ = 0;
+    uint64_t end_deadline_ns_ = 0;
     uint64_t connect_deadline_ns_ = 0;
     std::string unsent_;  // commands until the handshake is over
     std::string inbox_;   // replies behind those in `outbound_`
@@ -137,7 +161,8 @@ void PinnedConnection::on_read(uv_stream_t* stream, ssize_t count, const uv_buf_
     if (count < 0) {
         // What came before the end belongs to the session: QUIT's +OK, an error before a
         // disconnect.
-        connection->ended(uv_strerror(static_cast<int>(count)));
+        connection->ended("it was lost (" + std::string(uv_strerror(static_cast<int>(count))) +
+                          ")");
         return;
     }
     const std::string_view bytes(buffer->base, static_cast<size_t>(count));
@@ -178,14 +203,63 @@ void PinnedConnection::take_handshake(std::string_view bytes) {
 bool PinnedConnection::write(std::string_view command, uint64_t queued_bytes_max) {
     const size_t queued = unsent_.size() + uv_stream_get_write_queue_size(stream());
     if (queued + command.size() > queued_bytes_max) return false;
-    quit_ |= starts_with(command, "*1\r\n$4\r\nquit\r\n");
-    swaps_ |= starts_with(command, "*3\r\n$6\r\nswapdb\r\n");
+    note(command);
+    append(command);
+    return true;
+}
+
+void PinnedConnection::append(std::string_view command) {
     if (relaying_) {
         write_now(command);
     } else {
         unsent_.append(command);
     }
-    return true;
+}
+
+// What the command changes in how the session's end and its replies are understood.
+void PinnedConnection::note(std::string_view command) {
+    quit_ |= starts_with(command, kQuit);
+    swaps_ |= starts_with(command, "*3\r\n$6\r\nSWAPDB\r\n");
+    constexpr std::string_view kClientReply = "*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n";
+    if (!starts_with(command, kClientReply)) {
+        if (reply_mode_ == ReplyMode::kSkipNext) reply_mode_ = ReplyMode::kOn;
+        return;
+    }
+    const std::string_view mode = command.substr(kClientReply.size());
+    if (starts_with(mode, "$2\r\nON\r\n")) {
+        reply_mode_ = ReplyMode::kOn;
+    } else if (starts_with(mode, "$3\r\nOFF\r\n")) {
+        reply_mode_ = ReplyMode::kOff;
+    } else if (starts_with(mode, "$4\r\nSKIP\r\n") && reply_mode_ == ReplyMode::kOn) {
+        reply_mode_ = ReplyMode::kSkipNext;
+    }
+}
+
+// Not by closing our half of the connection: L2 takes that for the end of the client and throws
+// away the replies it has not written yet. QUIT is executed in every state (MULTI, subscribed) and
+// in its turn; L2 closes once everything is written.
+void PinnedConnection::end_when_answered(uint64_t patience_ns) {
+    if (ending_) return;
+    ending_ = true;
+    end_patience_ns_ = patience_ns;
+    end_deadline_ns_ = base::monotonic_ns() + patience_ns;
+    if (quit_ || ended_) return;
+    append(kQuit);
+    if (reply_mode_ == ReplyMode::kOn) {
+        quit_sent_ = true;
+    } else {
+        quit_ = true;  // no +OK comes: the end of the connection is all the answer there is
+    }
+}
+
+void PinnedConnection::check_end(uint64_t now_ns) {
+    if (!ending_ || ended_) return;
+    if (relaying_ && !reading_) {
+        end_deadline_ns_ = now_ns + end_patience_ns_;  // it is the session that is slow, not L2
+    } else if (now_ns > end_deadline_ns_) {
+        quit_ = quit_sent_ = false;  // what was kept for QUIT's reply is the session's
+        ended("no answer within " + std::to_string(end_patience_ns_ / kNsPerMs) + " ms");
+    }
 }
 
 void PinnedConnection::write_now(std::string_view bytes) {
@@ -212,6 +286,7 @@ void PinnedConnection::write_now(std::string_view bytes) {
 
 void PinnedConnection::take(std::string_view bytes) {
     inbox_.append(bytes);
+    if (ending_) end_deadline_ns_ = base::monotonic_ns() + end_patience_ns_;
     if (!releasing_) start_release();
     const bool behind = table_.coherence_.attached() &&
                         table_.coherence_.link(worker).backlog_bytes() > kBacklogBytesMax;
@@ -230,8 +305,10 @@ void PinnedConnection::resume_reading() {
 
 // One release at a time keeps the order; what arrives meanwhile shares the next one.
 void PinnedConnection::start_release() {
-    outbound_ = std::move(inbox_);
-    inbox_.clear();
+    const size_t kept = quit_sent_ && !ended_ ? quit_reply_bytes(inbox_) : 0;
+    if (kept == inbox_.size()) return;
+    outbound_ = inbox_.substr(0, inbox_.size() - kept);
+    inbox_.erase(0, outbound_.size());
     releasing_ = true;
     if (!writes_) {
         release();
@@ -270,7 +347,16 @@ void PinnedConnection::ended(std::string reason) {
     end_reason_ = std::move(reason);
     uv_read_stop(stream());
     reading_ = false;
-    if (!releasing_) finish();
+    if (quit_sent_ && inbox_.ends_with(kQuitReply)) {
+        inbox_.resize(inbox_.size() - kQuitReply.size());
+        quit_ = true;
+    }
+    if (releasing_) return;
+    if (inbox_.empty()) {
+        finish();
+    } else {
+        start_release();
+    }
 }
 
 void PinnedConnection::finish() {
@@ -279,7 +365,7 @@ void PinnedConnection::finish() {
         table_.end_session(worker, session_id, "");
         table_.remove(this);
     } else {
-        fail("it was lost (" + end_reason_ + "), the outcome of unanswered commands is unknown");
+        fail(end_reason_ + ", the outcome of unanswered commands is unknown");
     }
 }
 
@@ -340,6 +426,15 @@ void PinnedSessions::command(uint32_t worker, uint64_t session_id, bool resp3, b
     }
 }
 
+void PinnedSessions::end(uint32_t worker, uint64_t session_id) {
+    const auto found = sessions_.find({worker, session_id});
+    if (found == sessions_.end()) {
+        end_session(worker, session_id, "");
+        return;
+    }
+    found->second->end_when_answered(options_.request_timeout_ms * kNsPerMs);
+}
+
 void PinnedSessions::stream(uint32_t worker, uint64_t session_id, std::string_view bytes) {
     if (!coherence_.attached()) return;
     shm::RingEntry entry;
@@ -384,13 +479,15 @@ void PinnedSessions::close_all(bool tell) {
 
 void PinnedSessions::tick(uint64_t now_ns) {
     if (!coherence_.attached()) return;
-    std::vector<std::shared_ptr<PinnedConnection>> overdue;
-    for (const auto& [key, connection] : sessions_) {
-        connection->resume_reading();
-        if (connection->overdue(now_ns)) overdue.push_back(connection);
-    }
-    for (const auto& connection : overdue) {
-        connection->fail("no answer within " + std::to_string(options_.connect_timeout_ms) + " ms");
+    for (auto next = sessions_.begin(); next != sessions_.end();) {
+        const auto connection = (next++)->second;  // which may leave the table here
+        if (connection->overdue(now_ns)) {
+            connection->fail("no answer within " + std::to_string(options_.connect_timeout_ms) +
+                             " ms");
+        } else {
+            connection->resume_reading();
+            connection->check_end(now_ns);
+        }
     }
 }
 

@@ -30,10 +30,14 @@ class PinnedSessions {
     // Sends the command on the session's connection, which the first one opens.
     void command(uint32_t worker, uint64_t session_id, bool resp3, bool write,
                  std::string_view command);
+    // The session sends no more: once L2 has answered what it sent, or has been silent for
+    // l2.request_timeout_ms, its worker gets kCloseSession.
+    void end(uint32_t worker, uint64_t session_id);
+    // The session is gone.
     void close(uint32_t worker, uint64_t session_id);
     // tell: the sessions get an error and are closed (a stop); else the data plane is gone.
     void close_all(bool tell);
-    // Connect deadlines, and reading again after back-pressure.
+    // Deadlines, and reading again after back-pressure.
     void tick(uint64_t now_ns);
     size_t size() const { return sessions_.size(); }
 

@@ -111,11 +111,17 @@ void RedisBackend::tick(uint64_t now_ns) {
         return;
     }
     for (L2Lane id : kLanes) {
+        if (numeric_.empty()) return;  // the lane before failed: the name is asked for again
         Lane& lane = at(id);
         if (lane.connection->idle()) {
             if (now_ns < lane.next_attempt_ns) continue;
             lane.attempt_started_ns = now_ns;
+            lane.hurry = false;
             lane.connection->connect(numeric_, address_.port, handshake(id));
+        } else if (lane.hurry && lane.connection->connecting()) {
+            lane.hurry = false;
+            lane.connection->close("L2 is back: a new attempt");
+            lane.next_attempt_ns = resolve_again_ns_ = now_ns;
         } else if (!lane.connection->ready() &&
                    now_ns - lane.attempt_started_ns > options_.connect_timeout_ms * kNsPerMs) {
             lane.connection->close("no connection within " +
@@ -131,6 +137,22 @@ void RedisBackend::on_connection_ready(L2Lane id) {
     counters_->add(ControlCounter::l2_connects);
     spdlog::info("L2 {}: {} connection is up", name_, lane_name(id));
     listener_->on_lane_up(id);
+    hurry_others();
+}
+
+// L2 is back: no lane waits for its own back-off, nor for an attempt that was made while L2 was
+// away and may be a SYN that nobody answered.
+void RedisBackend::hurry_others() {
+    const uint64_t now_ns = base::monotonic_ns();
+    resolve_again_ns_ = now_ns;
+    for (Lane& lane : lanes_) {
+        if (lane.connection->ready()) continue;
+        if (lane.connection->idle()) {
+            lane.next_attempt_ns = now_ns;
+        } else if (now_ns - lane.attempt_started_ns > options_.reconnect_min_ms * kNsPerMs) {
+            lane.hurry = true;
+        }
+    }
 }
 
 void RedisBackend::on_connection_down(L2Lane id, const std::string& reason, bool was_ready) {

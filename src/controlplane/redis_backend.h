@@ -51,6 +51,7 @@ class RedisBackend final : public L2Backend, private RedisConnectionOwner {
         uint64_t next_attempt_ns = 0;
         uint64_t attempt_started_ns = 0;
         uint32_t back_off_ms = 0;
+        bool hurry = false;       // another lane got through: give an unanswered attempt up
         std::string last_reason;  // so that a lasting outage is logged once, not per attempt
     };
 
@@ -58,6 +59,7 @@ class RedisBackend final : public L2Backend, private RedisConnectionOwner {
     void on_connection_down(L2Lane lane, const std::string& reason, bool was_ready) override;
     void on_push(const redisReply& push) override;
 
+    void hurry_others();
     void resolve();
     static void on_resolved(uv_getaddrinfo_t* request, int status, addrinfo* result);
     void take_address(const sockaddr* found);

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "controlplane/reply_encoder.h"
 
 namespace cachee::controlplane {
 
@@ -28,6 +29,7 @@ void RedisConnection::connect(const std::string& address, uint16_t port,
         return;
     }
     context_->data = this;
+    tell_nulls_apart(*context_->c.reader);
     if (!attach_hooks()) {
         redisAsyncFree(context_);
         down("the event loop refused the socket");

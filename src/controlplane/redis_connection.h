@@ -44,6 +44,7 @@ class RedisConnection {
     void close(const std::string& reason);
 
     bool idle() const { return state_ == State::kIdle; }
+    bool connecting() const { return state_ == State::kConnecting; }
     bool ready() const { return state_ == State::kReady; }
     bool send(std::string_view command, L2Call& call);
     void flush();

@@ -146,8 +146,14 @@ class FakeDataPlane {
         return push(index, entry, bytes);
     }
     void close_session(uint32_t index, uint64_t session) {
+        about_session(index, session, shm::EventKind::kSessionClosed);
+    }
+    void end_session(uint32_t index, uint64_t session) {
+        about_session(index, session, shm::EventKind::kSessionEnding);
+    }
+    void about_session(uint32_t index, uint64_t session, shm::EventKind kind) {
         shm::RingEntry entry;
-        entry.kind = static_cast<uint16_t>(shm::EventKind::kSessionClosed);
+        entry.kind = static_cast<uint16_t>(kind);
         entry.session_id = session;
         push(index, entry, {});
     }

@@ -47,6 +47,33 @@ TEST_F(OutageTest, L2Restarted_ReadsInFlightAreRetriedAndServiceReturns) {
     EXPECT_NE(data_->hit("k"), nullptr);
 }
 
+TEST_F(OutageTest, L2BackAfterAWhile_ServiceReturnsWithinTwoSeconds) {
+    config_.l2.reconnect_min_ms = config_.l2.reconnect_max_ms;  // as after a long outage
+    start();
+    server_->kill();
+    data_->run_for(50);
+    server_->start();
+    const uint64_t back_ns = base::monotonic_ns();
+    EXPECT_TRUE(data_->all_leased());
+    EXPECT_EQ(data_->run(0, Lane::kPass, 0, {"LLEN", "l"}), ":0\r\n");
+    EXPECT_EQ(data_->run(0, Lane::kPass, kResp3, {"LLEN", "l"}), ":0\r\n");
+    EXPECT_LT(base::monotonic_ns() - back_ns, 2000 * base::kNsPerMs);
+}
+
+TEST_F(OutageTest, L2Back_OneLaneUpBringsTheOthers) {
+    config_.l2.reconnect_min_ms = config_.l2.reconnect_max_ms = 1500;  // spread over 750 ms
+    start();
+    data_->run_for(50);  // every lane is up
+    const uint64_t connects = data_->counter(ControlCounter::l2_connects);
+    server_->kill();
+    ASSERT_TRUE(
+        data_->until([&] { return data_->counter(ControlCounter::l2_failures) == 3; }, 1000));
+    server_->start();
+    const auto up = [&] { return data_->counter(ControlCounter::l2_connects) - connects; };
+    ASSERT_TRUE(data_->until([&] { return up() >= 1; }, 2500));
+    EXPECT_TRUE(data_->until([&] { return up() == 3; }, 100)) << up();
+}
+
 TEST_F(OutageTest, L2Hangs_ReplyIsAnErrorAndTheLateOneIsDropped) {
     config_.l2.request_timeout_ms = 300;
     start();

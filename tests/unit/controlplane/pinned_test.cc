@@ -118,6 +118,119 @@ TEST_F(PinnedTest, TooMany_AreRefusedAndClosed) {
     EXPECT_EQ(data_->counter(ControlCounter::pinned_refused), 1u);
 }
 
+class EndingTest : public PinnedTest {
+  protected:
+    // Everything the session got, once it is closed.
+    std::string until_closed(uint64_t session, int timeout_ms = 2000) {
+        if (!data_->until([&] { return data_->worker(0).closed[session]; }, timeout_ms)) {
+            return "(not closed)";
+        }
+        EXPECT_TRUE(data_->until(
+            [&] { return data_->counter(ControlCounter::pinned_sessions) == 0; }, 1000));
+        return data_->worker(0).streams[session];
+    }
+};
+
+TEST_F(EndingTest, InATransaction_RepliesComeThenTheEndAndNothingIsExecuted) {
+    start();
+    send(6, {"MULTI"}, kWrite);
+    send(6, {"SET", "k", "v"}, kWrite);
+    data_->end_session(0, 6);
+    EXPECT_EQ(until_closed(6), "+OK\r\n+QUEUED\r\n");
+    EXPECT_EQ(client_->text("EXISTS k"), ":0");
+}
+
+// As the reply to the QUIT that ends the connection to L2.
+TEST_F(EndingTest, LastReplyIsOk_ItIsTheSessionsAndComesOnce) {
+    start();
+    send(6, {"SELECT", "0"});
+    data_->end_session(0, 6);
+    EXPECT_EQ(until_closed(6), "+OK\r\n");
+    send(7, {"SELECT", "0"});
+    streamed(7, "+OK\r\n");
+    data_->end_session(0, 7);
+    EXPECT_EQ(until_closed(7), "+OK\r\n");
+}
+
+TEST_F(EndingTest, LargeReplyUnderWay_ArrivesWhole) {
+    start();
+    const std::string value(6 << 20, 'v');
+    client_->run("SET big %b", value.data(), value.size());
+    send(4, {"MULTI"}, kWrite);
+    send(4, {"GET", "big"});
+    send(4, {"EXEC"}, kWrite);
+    data_->end_session(0, 4);
+    EXPECT_TRUE(until_closed(4, 5000) == "+OK\r\n+QUEUED\r\n*1\r\n$6291456\r\n" + value + "\r\n");
+}
+
+TEST_F(EndingTest, Subscribed_EndsAtOnce) {
+    start();
+    send(7, {"SUBSCRIBE", "news"});
+    data_->end_session(0, 7);
+    EXPECT_EQ(until_closed(7), "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    send(8, {"SUBSCRIBE", "news"}, kResp3);
+    streamed(8, ":1\r\n");
+    data_->end_session(0, 8);
+    EXPECT_EQ(until_closed(8), ">3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+}
+
+TEST_F(EndingTest, BlockedInL2_GetsWhatCameAndAnErrorAfterTheTimeout) {
+    config_.l2.request_timeout_ms = 300;
+    start();
+    send(3, {"SELECT", "0"});
+    send(3, {"BLPOP", "list", "0"}, kWrite);
+    data_->end_session(0, 3);
+    EXPECT_EQ(until_closed(3),
+              "+OK\r\n-ERR cachee: this session's connection to L2 failed: no answer within 300 "
+              "ms, the outcome of unanswered commands is unknown\r\n");
+    client_->run("RPUSH list item");
+    EXPECT_TRUE(data_->until([&] { return client_->text("LLEN list") == ":1"; }, 1000))
+        << "L2 went on serving a session that is gone";
+}
+
+TEST_F(EndingTest, AfterItsOwnQuit_ItIsAnsweredOnce) {
+    start();
+    send(6, {"MULTI"}, kWrite);
+    send(6, {"QUIT"});
+    data_->end_session(0, 6);
+    EXPECT_EQ(until_closed(6), "+OK\r\n+OK\r\n");
+}
+
+TEST_F(EndingTest, RepliesTurnedOff_ClosesWithoutAnError) {
+    start();
+    send(6, {"SELECT", "0"});
+    send(6, {"CLIENT", "REPLY", "OFF"});
+    send(6, {"SET", "k", "v"}, kWrite);
+    data_->end_session(0, 6);
+    EXPECT_EQ(until_closed(6), "+OK\r\n");
+    EXPECT_EQ(client_->text("GET k"), "v");
+    send(7, {"SELECT", "0"});
+    send(7, {"client", "reply", "skip"});
+    send(7, {"SELECT", "0"});
+    send(7, {"client", "reply", "skip"});
+    data_->end_session(0, 7);
+    EXPECT_EQ(until_closed(7), "+OK\r\n");
+}
+
+TEST_F(EndingTest, NoConnection_IsClosedAtOnce) {
+    start();
+    data_->end_session(0, 11);
+    EXPECT_EQ(until_closed(11), "");
+}
+
+TEST_F(EndingTest, L2LostBeforeItsAnswer_SaysSo) {
+    start();
+    send(6, {"MULTI"}, kWrite);
+    streamed(6, "+OK\r\n");
+    server_->pause();
+    send(6, {"SET", "k", "v"}, kWrite);
+    data_->end_session(0, 6);
+    data_->run_for(30);
+    server_->kill();
+    const std::string replies = until_closed(6);
+    EXPECT_TRUE(replies.starts_with("+OK\r\n-ERR cachee: ")) << replies;
+}
+
 class EncodingTest : public PlaneTest {
   protected:
     std::string pass(uint8_t flags, const std::vector<std::string_view>& arguments) {
@@ -139,6 +252,36 @@ TEST_F(EncodingTest, PassThrough_EachProtocol_IsWhatL2Says) {
     EXPECT_EQ(pass(kResp3, {"LINDEX", "none", "0"}), "_\r\n");
     EXPECT_EQ(pass(0, {"LINDEX", "none", "0"}), "$-1\r\n");
     EXPECT_TRUE(pass(0, {"LPUSH", "h", "x"}).starts_with("-WRONGTYPE "));
+}
+
+// hiredis makes one nil of both.
+TEST_F(EncodingTest, PassThrough_Resp2Nulls_StayArraysOrBulks) {
+    start();
+    client_->run("GEOADD geo 13.361389 38.115556 Palermo");
+    client_->run("XGROUP CREATE x g $ MKSTREAM");
+    EXPECT_EQ(pass(kWrite, {"LPOP", "nokey", "0"}), "*-1\r\n");
+    EXPECT_EQ(pass(kWrite, {"LPOP", "nokey"}), "$-1\r\n");
+    EXPECT_EQ(pass(0, {"XREAD", "STREAMS", "x", "$"}), "*-1\r\n");
+    EXPECT_EQ(pass(0, {"XPENDING", "x", "g"}), "*4\r\n:0\r\n$-1\r\n$-1\r\n*-1\r\n");
+    EXPECT_EQ(pass(0, {"GEOPOS", "geo", "nope"}), "*1\r\n*-1\r\n");
+    EXPECT_EQ(pass(0, {"HMGET", "nokey", "f"}), "*1\r\n$-1\r\n");
+    EXPECT_EQ(pass(kResp3, {"GEOPOS", "geo", "nope"}), "*1\r\n_\r\n");
+    EXPECT_EQ(pass(kResp3 | kWrite, {"LPOP", "nokey", "0"}), "_\r\n");
+}
+
+TEST_F(EncodingTest, PassThrough_Resp3Doubles_HaveL2sDigits) {
+    start();
+    client_->run("GEOADD geo 13.361389 38.115556 Palermo");
+    client_->run("ZADD z 1e23 big -inf low 0.1 small");
+    RawClient raw(server_->port());
+    ASSERT_NE(raw.run("HELLO 3\r\nPING\r\n", "+PONG\r\n"), "");
+    const auto l2_says = [&](const std::string& command) {
+        return raw.run(command + "\r\nPING\r\n", "+PONG\r\n");
+    };
+    EXPECT_EQ(pass(kResp3, {"GEOPOS", "geo", "Palermo"}) + "+PONG\r\n",
+              l2_says("GEOPOS geo Palermo"));
+    EXPECT_EQ(pass(kResp3, {"ZRANGE", "z", "0", "-1", "WITHSCORES"}) + "+PONG\r\n",
+              l2_says("ZRANGE z 0 -1 WITHSCORES"));
 }
 
 TEST_F(EncodingTest, PassThrough_ScriptReplies_KeepTheirResp3Types) {

@@ -78,6 +78,39 @@ class Client {
     redisContext* context_;
 };
 
+// Bytes in, bytes out: what a server itself says.
+class RawClient {
+  public:
+    explicit RawClient(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(port);
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        const timeval patience{.tv_sec = 2, .tv_usec = 0};
+        ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+        EXPECT_EQ(::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    }
+    ~RawClient() { ::close(fd_); }
+    RawClient(const RawClient&) = delete;
+    RawClient& operator=(const RawClient&) = delete;
+
+    // What comes back, until it ends in `end`; less when nothing more comes.
+    std::string run(const std::string& request, const std::string& end) {
+        if (::send(fd_, request.data(), request.size(), MSG_NOSIGNAL) < 0) return {};
+        std::string reply;
+        char buffer[4096];
+        while (!reply.ends_with(end)) {
+            const ssize_t count = ::recv(fd_, buffer, sizeof buffer, 0);
+            if (count <= 0) break;
+            reply.append(buffer, static_cast<size_t>(count));
+        }
+        return reply;
+    }
+
+  private:
+    int fd_;
+};
+
 class RealServer {
   public:
     explicit RealServer(std::string program = "valkey-server", std::vector<std::string> extra = {})
