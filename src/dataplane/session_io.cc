@@ -77,6 +77,21 @@ void Worker::take_data(io::SessionIndex index, std::string_view bytes) noexcept 
     }
 }
 
+// The shortest way of the most frequent request: staged in one go. Returns its bytes; 0: not that, or it
+// cannot be staged now.
+inline size_t Worker::take_short_get(io::SessionIndex index, const Session& session,
+                                     std::string_view bytes) noexcept {
+    resp::ShortPair pair;
+    if (!session.plain || session.parse.needed_bytes != 0) return 0;
+    if (!resp::parse_short_pair(bytes, options_.limits, pair)) return 0;
+    const char* const name = pair.name;
+    if ((name[0] | 0x20) != 'g' || (name[1] | 0x20) != 'e' || (name[2] | 0x20) != 't') return 0;
+    if (session.lane_group > LaneGroup::kTracked || congested()) return 0;
+    stage(index, pair.argument);
+    counters_.add(Counter::requests);
+    return pair.consumed;
+}
+
 // Executes the commands in `bytes`; returns how many bytes are done with. Stops at an incomplete command,
 // and at one that must wait (the session is then stalled).
 size_t Worker::run_commands(io::SessionIndex index, Session& session,
@@ -84,6 +99,10 @@ size_t Worker::run_commands(io::SessionIndex index, Session& session,
     size_t used = 0;
     while (used < bytes.size() && !session.closing && !session.stalled) {
         const std::string_view rest = bytes.substr(used);
+        if (const size_t taken = take_short_get(index, session, rest); taken != 0) [[likely]] {
+            used += taken;
+            continue;
+        }
         if (session.parse.needed_bytes > rest.size()) break;
         const resp::ParseResult result =
             resp::parse_command(rest, options_.limits, session.parse, arguments_);

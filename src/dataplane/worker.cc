@@ -109,25 +109,13 @@ void Worker::take_event(const io::Event& event) noexcept {
     }
 }
 
-// First of three stages: the bucket's cache line is on its way while the rest of the burst is parsed.
-void Worker::stage(io::SessionIndex index, std::string_view key) noexcept {
-    if (staged_count_ == kStagedMax) answer_staged();
-    const uint64_t hash = base::hash_key(key, options_.hash_seed);
-    bool own;
-    partition_of(hash, own).prefetch_bucket(hash);
-    staged_[staged_count_++] = Staged{index, hash, key};
-}
-
 // Second stage: the items of all. Third: compare, copy into the replies; or park.
 void Worker::answer_staged() noexcept {
     if (staged_count_ == 0) return;
     const size_t count = staged_count_;
     staged_count_ = 0;
-    if (l1_trusted()) {
-        bool own;
-        for (size_t i = 0; i < count; ++i) {
-            partition_of(staged_[i].hash, own).prefetch_item(staged_[i].hash);
-        }
+    if (count > 1 && l1_trusted()) {
+        for (size_t i = 0; i < count; ++i) staged_[i].partition->prefetch_item(staged_[i].hash);
     }
     for (size_t i = 0; i < count; ++i) {
         const Staged& get = staged_[i];
@@ -139,12 +127,6 @@ void Worker::answer_staged() noexcept {
     }
 }
 
-l1::Partition& Worker::partition_of(uint64_t hash, bool& own) noexcept {
-    const uint32_t owner = base::owner_of(hash, options_.worker_count);
-    own = owner == options_.index;
-    return *partitions_[owner];
-}
-
 Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session,
                                         const Staged& get) noexcept {
     if (!l1_trusted()) {
@@ -152,8 +134,8 @@ Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session
         return L1Answer::kUnsure;
     }
     if ((session.keys_in_flight & key_bit(get.hash)) != 0) return L1Answer::kUnsure;
-    bool own;
-    l1::Partition& partition = partition_of(get.hash, own);
+    const l1::Partition& partition = *get.partition;
+    const bool own = get.own;
     // Another worker may be writing: a copy is good only if the bucket did not change meanwhile.
     for (int attempt = 0; attempt < 4; ++attempt) {
         const l1::Lookup found = partition.find(get.hash, get.key, now_ms_, generation_);
