@@ -72,13 +72,20 @@ bool Worker::poll_once(uint64_t now_ns) noexcept {
     if (control_.new_controlplane()) follow_controlplane_cold();
 
     const size_t count = transport_.poll(now_ns, events_.data(), events_.size());
-    for (size_t i = 0; i < count; ++i) take_event(events_[i]);
+    for (size_t i = 0; i < count; ++i) {
+        const io::Event& event = events_[i];
+        if (event.kind == io::EventKind::kData) [[likely]] {
+            take_data(event.session, {reinterpret_cast<const char*>(event.data), event.size});
+        } else {
+            take_event(event);
+        }
+    }
     answer_staged();
     control_.flush();
 
     bool busy = count != 0;
     busy |= poll_control();
-    busy |= poll_remote();
+    if (remote_ != nullptr) busy |= poll_remote();
     retry_stalled();
     transport_.release();
     transport_.flush(now_ns);
@@ -127,6 +134,28 @@ void Worker::answer_staged() noexcept {
     }
 }
 
+// Copies the value into the reply; false when it changed while it was copied (nothing was sent).
+[[gnu::always_inline]] inline bool Worker::reply_with_value(io::SessionIndex index, Session& session,
+                                                            const l1::Lookup& found,
+                                                            bool own) noexcept {
+    const uint32_t size_max = resp::kBulkHeaderBytesMax + found.value_bytes + 2;
+    if (session.in_flight != 0 || !session.output.empty() || size_max > io::kReserveBytesMax) {
+        return reply_with_large_value(index, session, found, own);
+    }
+    uint8_t* const out = transport_.reserve(index, size_max);
+    if (out == nullptr) return reply_with_large_value(index, session, found, own);
+    uint8_t* end = resp::write_bulk_header(out, found.value_bytes);
+    l1::copy_value(end, found.value, found.value_bytes);
+    end += found.value_bytes;
+    *end++ = '\r';
+    *end++ = '\n';
+    if (!own && !l1::Partition::still_valid(found)) return false;
+    const auto size = static_cast<uint32_t>(end - out);
+    transport_.commit(index, size);
+    counters_.add(Counter::bytes_out, size);
+    return true;
+}
+
 Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session,
                                         const Staged& get) noexcept {
     if (!l1_trusted()) {
@@ -149,27 +178,6 @@ Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session
         counters_.add(Counter::l1_read_retries);
     }
     return L1Answer::kUnsure;
-}
-
-// Copies the value into the reply; false when it changed while it was copied (nothing was sent).
-bool Worker::reply_with_value(io::SessionIndex index, Session& session, const l1::Lookup& found,
-                              bool own) noexcept {
-    const uint32_t size_max = resp::kBulkHeaderBytesMax + found.value_bytes + 2;
-    if (session.in_flight != 0 || !session.output.empty() || size_max > io::kReserveBytesMax) {
-        return reply_with_large_value(index, session, found, own);
-    }
-    uint8_t* const out = transport_.reserve(index, size_max);
-    if (out == nullptr) return reply_with_large_value(index, session, found, own);
-    uint8_t* end = resp::write_bulk_header(out, found.value_bytes);
-    l1::copy_value(end, found.value, found.value_bytes);
-    end += found.value_bytes;
-    *end++ = '\r';
-    *end++ = '\n';
-    if (!own && !l1::Partition::still_valid(found)) return false;
-    const auto size = static_cast<uint32_t>(end - out);
-    transport_.commit(index, size);
-    counters_.add(Counter::bytes_out, size);
-    return true;
 }
 
 // Values that do not fit one reservation, and replies that must queue.

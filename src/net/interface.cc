@@ -130,6 +130,10 @@ bool Interface::make_room() noexcept {
 
 void Interface::push() noexcept {
     if (staged_count_ == 0) return;
+    count(Counter::frames_out, uncounted_frames_);
+    count(Counter::frame_bytes_out, uncounted_bytes_);
+    uncounted_frames_ = 0;
+    uncounted_bytes_ = 0;
     const size_t sent = port_.tx_burst(staged_.data(), staged_count_);
     if (sent < staged_count_ && sent > 0) {
         std::copy(staged_.begin() + static_cast<ptrdiff_t>(sent),

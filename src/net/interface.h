@@ -122,8 +122,8 @@ class Interface {
     void stage(TxFrame& frame, uint32_t size) noexcept {
         frame.size = size;
         ++staged_count_;
-        count(stats::Counter::frames_out);
-        count(stats::Counter::frame_bytes_out, size);
+        ++uncounted_frames_;
+        uncounted_bytes_ += size;
     }
     void write_ethernet(uint8_t* p, const MacAddress& dst, uint16_t type) noexcept;
     bool ipv4_checksum_good(const RxFrame& frame, const Ipv4Packet& packet) noexcept;
@@ -145,6 +145,8 @@ class Interface {
     const uint32_t local_ip_be_;
     uint16_t ip_id_ = 0;
     uint32_t resolutions_ = 0;
+    uint32_t uncounted_frames_ = 0;  // staged since the last push()
+    uint64_t uncounted_bytes_ = 0;
     size_t staged_count_ = 0;
     size_t spare_count_ = 0;
     std::array<TxFrame, kStagedMax> staged_;

@@ -195,7 +195,7 @@ void TcpCore::give_block_later(uint32_t block) noexcept {
     blocks_later_ = block;
 }
 
-void TcpCore::drain_ready() noexcept {
+void TcpCore::drain_ready_cold() noexcept {
     for (uint32_t left = ready_.size(); left > 0 && event_room(); --left) {
         Hot& hot = hot_[ready_.pop()];
         hot.flags &= ~kReady;

@@ -67,12 +67,7 @@ class TcpCore final : public TcpTransport {
     void receive_burst(size_t room) noexcept;
     bool event_room() const noexcept { return events_count_ < events_max_; }
     void emit(const Hot& hot, io::EventKind kind, const uint8_t* data, uint32_t size) noexcept {
-        io::Event& event = events_[events_count_++];
-        event.kind = kind;
-        event.reason = io::CloseReason::kLocal;
-        event.session = index_of(hot);
-        event.data = data;
-        event.size = size;
+        events_[events_count_++] = {kind, io::CloseReason::kLocal, index_of(hot), data, size};
     }
     void mark_dirty(Hot& hot) noexcept {
         if ((hot.flags & kDirty) != 0) return;
@@ -88,7 +83,10 @@ class TcpCore final : public TcpTransport {
     // Delivers what is due as far as there is room; true when nothing is left.
     bool deliver(Hot& hot) noexcept;
     void deliver_stored(Hot& hot) noexcept;
-    void drain_ready() noexcept;
+    void drain_ready() noexcept {
+        if (!ready_.empty()) drain_ready_cold();
+    }
+    void drain_ready_cold() noexcept;
     void wake_starved() noexcept;
     void wake_resolved() noexcept;
     void give_block_later(uint32_t block) noexcept;
@@ -252,9 +250,11 @@ inline uint16_t TcpCore::advertise(Hot& hot, const Cold& cold) noexcept {
     const uint32_t unread = hot.rcv_nxt - hot.rcv_read;
     const uint32_t full = options_.receive_window_bytes;
     const uint32_t window = unread < full ? full - unread : 0;
-    const uint32_t edge = hot.rcv_nxt + ((window >> hot.rcv_scale) << hot.rcv_scale);
+    const uint32_t offered = window & (~0u << hot.rcv_scale);
     const uint32_t worth = std::min(full / 2, uint32_t{cold.our_mss});
-    if (seq_ge(edge, hot.rcv_edge + worth)) hot.rcv_edge = edge;
+    // Both from rcv_nxt on; a promise may lie behind it after a probe into a closed window.
+    const auto promised = static_cast<int32_t>(hot.rcv_edge - hot.rcv_nxt);
+    if (static_cast<int32_t>(offered - worth) >= promised) hot.rcv_edge = hot.rcv_nxt + offered;
     const uint32_t left = seq_gt(hot.rcv_edge, hot.rcv_nxt) ? hot.rcv_edge - hot.rcv_nxt : 0;
     return static_cast<uint16_t>(std::min(left >> hot.rcv_scale, 65535u));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Segments that belong to a session and that header prediction (tcp_fast.cc) did not take: the order
-// of checks of RFC 9293, 3.10.7.4, with RFC 5961's answers to what an attacker might have sent.
-// Worker thread only.
+// Segments that belong to a session and that header prediction (tcp_fast.cc) did not take: the
+// order of checks of RFC 9293, 3.10.7.4, with RFC 5961's answers to what an attacker might have
+// sent. Worker thread only.
 #include <algorithm>
 #include <cstring>
 
