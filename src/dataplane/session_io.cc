@@ -163,9 +163,6 @@ void Worker::resume(io::SessionIndex index, Session& session) noexcept {
 }
 
 void Worker::retry_stalled() noexcept {
-    if (retry_.empty()) [[likely]] {
-        return;
-    }
     retry_now_.swap(retry_);
     for (const io::SessionIndex index : retry_now_) {
         Session& session = sessions_[index];

@@ -86,7 +86,7 @@ bool Worker::poll_once(uint64_t now_ns) noexcept {
     bool busy = count != 0;
     busy |= poll_control();
     if (remote_ != nullptr) busy |= poll_remote();
-    retry_stalled();
+    if (!retry_.empty()) [[unlikely]] retry_stalled();
     transport_.release();
     transport_.flush(now_ns);
     housekeeping(busy);
@@ -251,7 +251,7 @@ void Worker::housekeeping(bool busy) noexcept {
     counters_.add(Counter::polls);
     if (busy) counters_.add(Counter::polls_busy);
     own_partition_.maintain(now_ms_);
-    expire_parked();
+    if (queued_next_ != queued_.size() || parked_.oldest() != kNoSlot) expire_parked();
     if (polls_++ % kHousekeepingPolls != 0 && busy) return;
     shm::WorkerBlock& block = control_.block();
     block.heartbeat_ns.store(now_ns_, std::memory_order_relaxed);

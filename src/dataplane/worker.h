@@ -222,6 +222,7 @@ class Worker {
     std::array<Staged, kStagedMax> staged_;
     size_t staged_count_ = 0;
     std::vector<io::Event> events_;
+    shm::RingEntry control_entry_;  // the command being applied
     std::vector<Session> sessions_;
     resp::ArgumentList arguments_;
     std::vector<uint32_t> key_indexes_;

@@ -49,11 +49,8 @@ struct PlainFields {
     uint32_t seq;
     uint32_t ack;
     uint8_t flags;
-    bool has_timestamps;
     uint32_t ts_value;
     uint32_t ts_echo;
-
-    uint32_t option_bytes() const noexcept { return has_timestamps ? 12 : 0; }
 };
 
 class Interface {
@@ -100,6 +97,7 @@ class Interface {
     }
     // Writes the headers in front of payload_bytes already in place and stages the frame.
     void send_segment(TxFrame& frame, const SegmentFields& fields, uint32_t payload_bytes) noexcept;
+    template <bool kTimestamps>
     void send_plain(TxFrame& frame, const PlainFields& fields, uint32_t payload_bytes) noexcept;
     // Hands the staged frames to the port; what it does not take stays for the next call.
     void push() noexcept;
@@ -204,13 +202,14 @@ class Interface {
 }
 
 // What send_segment() writes, in words.
+template <bool kTimestamps>
 [[gnu::always_inline]] inline void Interface::send_plain(TxFrame& frame, const PlainFields& fields,
                                                          uint32_t payload_bytes) noexcept {
     uint8_t* const p = frame.data;
     uint8_t* const ip = p + kEthernetBytes;
     uint8_t* const tcp = ip + kIpv4Bytes;
-    const uint32_t header_bytes = kTcpBytes + fields.option_bytes();
-    const uint32_t tcp_bytes = header_bytes + payload_bytes;
+    constexpr uint32_t kHeaderBytes = kTcpBytes + (kTimestamps ? 12 : 0);
+    const uint32_t tcp_bytes = kHeaderBytes + payload_bytes;
     const uint64_t mac_low = load_word<uint32_t>(fields.dst_mac);
     const uint64_t mac_high = load_word<uint16_t>(fields.dst_mac + 4);
     store_word<uint64_t>(p, ethernet_low_ | mac_high << 32 | mac_low);
@@ -224,16 +223,16 @@ class Interface {
     store_be32(tcp, uint32_t{fields.local_port} << 16 | fields.remote_port);
     store_be32(tcp + 4, fields.seq);
     store_be32(tcp + 8, fields.ack);
-    store_be32(tcp + 12, header_bytes << 26 | uint32_t{fields.flags} << 16 | fields.window);
+    store_be32(tcp + 12, kHeaderBytes << 26 | uint32_t{fields.flags} << 16 | fields.window);
     store_word<uint32_t>(tcp + 16, 0);
-    if (fields.has_timestamps) {
+    if (kTimestamps) {
         store_be32(tcp + kTcpBytes, 0x0101080a);
         store_be32(tcp + kTcpBytes + 4, fields.ts_value);
         store_be32(tcp + kTcpBytes + 8, fields.ts_echo);
     }
     frame.l2_bytes = kEthernetBytes;
     frame.l3_bytes = kIpv4Bytes;
-    frame.l4_bytes = static_cast<uint8_t>(header_bytes);
+    frame.l4_bytes = static_cast<uint8_t>(kHeaderBytes);
     finish_checksums(frame, ip, tcp, fields.remote_ip, tcp_bytes, false);
     stage(frame, kEthernetBytes + kIpv4Bytes + tcp_bytes);
 }

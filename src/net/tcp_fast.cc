@@ -141,6 +141,8 @@ void TcpCore::flush(uint64_t now_ns) noexcept {
     TxFrame* const frame = interface_.tx_frame();
     if (frame == nullptr) return false;
 
+    const bool timestamps = (hot.flags & kHasTimestamps) != 0;
+    std::memcpy(Interface::payload_of(*frame, timestamps ? 12 : 0), block.data + from, size);
     PlainFields fields;
     fields.dst_mac = hot.mac.data();
     fields.window = advertise(hot, cold);
@@ -150,11 +152,13 @@ void TcpCore::flush(uint64_t now_ns) noexcept {
     fields.seq = hot.snd_nxt;
     fields.ack = hot.rcv_nxt;
     fields.flags = kAck | kPsh;
-    fields.has_timestamps = (hot.flags & kHasTimestamps) != 0;
     fields.ts_value = timestamp_now();
     fields.ts_echo = hot.ts_recent;
-    std::memcpy(Interface::payload_of(*frame, fields.option_bytes()), block.data + from, size);
-    interface_.send_plain(*frame, fields, size);
+    if (timestamps) {
+        interface_.send_plain<true>(*frame, fields, size);
+    } else {
+        interface_.send_plain<false>(*frame, fields, size);
+    }
     note_ack_sent(hot);
 
     hot.sq_next_offset = block.end;
