@@ -128,7 +128,8 @@ bool Worker::start_routed(io::SessionIndex index, Session& session,
 // A GET off the fast path: behind commands of another lane, or of a session that is not plain.
 bool Worker::start_get(io::SessionIndex index, Session& session) noexcept {
     const std::string_view key = arguments_[1];
-    const Staged get{index, base::hash_key(key, options_.hash_seed), key};
+    Staged get{index, base::hash_key(key, options_.hash_seed), key, nullptr, false};
+    get.partition = &partition_of(get.hash, get.own);
     if (answer_from_l1(index, session, get) == L1Answer::kAnswered) return true;
     if (session.sent_in_flight != 0 && session.lane_group != LaneGroup::kTracked) return false;
     miss(index, session, get);

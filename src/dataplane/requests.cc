@@ -159,11 +159,10 @@ void Worker::expire_parked() noexcept {
 // -------------------------------------------------------------------------
 
 bool Worker::poll_control() noexcept {
-    shm::RingEntry entry;
     std::string_view payload;
     uint32_t taken = 0;
-    while (taken < kControlCredit && control_.next(entry, payload)) {
-        apply(entry, payload);
+    while (taken < kControlCredit && control_.next(control_entry_, payload)) {
+        apply(control_entry_, payload);
         ++taken;
     }
     if (taken != 0) control_.release();

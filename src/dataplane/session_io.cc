@@ -56,9 +56,30 @@ void Worker::session_gone(io::SessionIndex index, io::CloseReason) noexcept {
     counters_.add(Counter::sessions_closed);
 }
 
+// The shortest way of the most frequent request: staged in one go. Returns its bytes; 0: not that, or it
+// cannot be staged now.
+[[gnu::always_inline]] inline size_t Worker::take_short_get(io::SessionIndex index, const Session& session,
+                                     std::string_view bytes) noexcept {
+    resp::ShortPair pair;
+    if (!session.plain || session.parse.needed_bytes != 0) return 0;
+    if (!resp::parse_short_pair(bytes, options_.limits, pair)) return 0;
+    const char* const name = pair.name;
+    if ((name[0] | 0x20) != 'g' || (name[1] | 0x20) != 'e' || (name[2] | 0x20) != 't') return 0;
+    if (session.lane_group > LaneGroup::kTracked || congested()) return 0;
+    stage(index, pair.argument);
+    counters_.add(Counter::requests);
+    return pair.consumed;
+}
+
 void Worker::take_data(io::SessionIndex index, std::string_view bytes) noexcept {
     Session& session = sessions_[index];
     counters_.add(Counter::bytes_in, bytes.size());
+    // Plain: open, not stalled, not closing.
+    if (session.input.empty()) [[likely]] {
+        const size_t taken = take_short_get(index, session, bytes);
+        if (taken == bytes.size()) [[likely]] return;
+        bytes.remove_prefix(taken);
+    }
     if (!session.open || session.closing) return;
     if (session.input.empty() && !session.stalled) [[likely]] {
         bytes.remove_prefix(run_commands(index, session, bytes));
@@ -85,6 +106,10 @@ size_t Worker::run_commands(io::SessionIndex index, Session& session,
     size_t used = 0;
     while (used < bytes.size() && !session.closing && !session.stalled) {
         const std::string_view rest = bytes.substr(used);
+        if (const size_t taken = take_short_get(index, session, rest); taken != 0) [[likely]] {
+            used += taken;
+            continue;
+        }
         if (session.parse.needed_bytes > rest.size()) break;
         const resp::ParseResult result =
             resp::parse_command(rest, options_.limits, session.parse, arguments_);
@@ -139,9 +164,6 @@ void Worker::resume(io::SessionIndex index, Session& session) noexcept {
 }
 
 void Worker::retry_stalled() noexcept {
-    if (retry_.empty()) [[likely]] {
-        return;
-    }
     retry_now_.swap(retry_);
     for (const io::SessionIndex index : retry_now_) {
         Session& session = sessions_[index];

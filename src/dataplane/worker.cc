@@ -72,14 +72,22 @@ bool Worker::poll_once(uint64_t now_ns) noexcept {
     if (control_.new_controlplane()) follow_controlplane_cold();
 
     const size_t count = transport_.poll(now_ns, events_.data(), events_.size());
-    for (size_t i = 0; i < count; ++i) take_event(events_[i]);
+    for (size_t i = 0; i < count; ++i) {
+        const io::Event& event = events_[i];
+        if (event.kind == io::EventKind::kData) [[likely]] {
+            take_data(event.session, {reinterpret_cast<const char*>(event.data), event.size});
+        } else {
+            take_event(event);
+        }
+    }
     answer_staged();
     control_.flush();
 
     bool busy = count != 0;
     busy |= poll_control();
-    busy |= poll_remote();
-    retry_stalled();
+    if (remote_ != nullptr) busy |= poll_remote();
+    if (!retry_.empty()) [[unlikely]]
+        retry_stalled();
     transport_.release();
     transport_.flush(now_ns);
     housekeeping(busy);
@@ -109,26 +117,13 @@ void Worker::take_event(const io::Event& event) noexcept {
     }
 }
 
-// First of three stages: the bucket's cache line is on its way while the rest of the burst is
-// parsed.
-void Worker::stage(io::SessionIndex index, std::string_view key) noexcept {
-    if (staged_count_ == kStagedMax) answer_staged();
-    const uint64_t hash = base::hash_key(key, options_.hash_seed);
-    bool own;
-    partition_of(hash, own).prefetch_bucket(hash);
-    staged_[staged_count_++] = Staged{index, hash, key};
-}
-
 // Second stage: the items of all. Third: compare, copy into the replies; or park.
 void Worker::answer_staged() noexcept {
     if (staged_count_ == 0) return;
     const size_t count = staged_count_;
     staged_count_ = 0;
-    if (l1_trusted()) {
-        bool own;
-        for (size_t i = 0; i < count; ++i) {
-            partition_of(staged_[i].hash, own).prefetch_item(staged_[i].hash);
-        }
+    if (count > 1 && l1_trusted()) {
+        for (size_t i = 0; i < count; ++i) staged_[i].partition->prefetch_item(staged_[i].hash);
     }
     for (size_t i = 0; i < count; ++i) {
         const Staged& get = staged_[i];
@@ -140,38 +135,11 @@ void Worker::answer_staged() noexcept {
     }
 }
 
-l1::Partition& Worker::partition_of(uint64_t hash, bool& own) noexcept {
-    const uint32_t owner = base::owner_of(hash, options_.worker_count);
-    own = owner == options_.index;
-    return *partitions_[owner];
-}
-
-Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session,
-                                        const Staged& get) noexcept {
-    if (!l1_trusted()) {
-        counters_.add(Counter::l1_lease_refusals);
-        return L1Answer::kUnsure;
-    }
-    if ((session.keys_in_flight & key_bit(get.hash)) != 0) return L1Answer::kUnsure;
-    bool own;
-    l1::Partition& partition = partition_of(get.hash, own);
-    // Another worker may be writing: a copy is good only if the bucket did not change meanwhile.
-    for (int attempt = 0; attempt < 4; ++attempt) {
-        const l1::Lookup found = partition.find(get.hash, get.key, now_ms_, generation_);
-        if (found.status == l1::FindStatus::kMiss) return L1Answer::kMiss;
-        if (found.status == l1::FindStatus::kHit && reply_with_value(index, session, found, own)) {
-            counters_.add(Counter::l1_hits);
-            if (own && (++hits_ & 7) == 0) own_partition_.touch(get.hash);
-            return L1Answer::kAnswered;
-        }
-        counters_.add(Counter::l1_read_retries);
-    }
-    return L1Answer::kUnsure;
-}
-
 // Copies the value into the reply; false when it changed while it was copied (nothing was sent).
-bool Worker::reply_with_value(io::SessionIndex index, Session& session, const l1::Lookup& found,
-                              bool own) noexcept {
+[[gnu::always_inline]] inline bool Worker::reply_with_value(io::SessionIndex index,
+                                                            Session& session,
+                                                            const l1::Lookup& found,
+                                                            bool own) noexcept {
     const uint32_t size_max = resp::kBulkHeaderBytesMax + found.value_bytes + 2;
     if (session.in_flight != 0 || !session.output.empty() || size_max > io::kReserveBytesMax) {
         return reply_with_large_value(index, session, found, own);
@@ -188,6 +156,29 @@ bool Worker::reply_with_value(io::SessionIndex index, Session& session, const l1
     transport_.commit(index, size);
     counters_.add(Counter::bytes_out, size);
     return true;
+}
+
+Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session,
+                                        const Staged& get) noexcept {
+    if (!l1_trusted()) {
+        counters_.add(Counter::l1_lease_refusals);
+        return L1Answer::kUnsure;
+    }
+    if ((session.keys_in_flight & key_bit(get.hash)) != 0) return L1Answer::kUnsure;
+    const l1::Partition& partition = *get.partition;
+    const bool own = get.own;
+    // Another worker may be writing: a copy is good only if the bucket did not change meanwhile.
+    for (int attempt = 0; attempt < 4; ++attempt) {
+        const l1::Lookup found = partition.find(get.hash, get.key, now_ms_, generation_);
+        if (found.status == l1::FindStatus::kMiss) return L1Answer::kMiss;
+        if (found.status == l1::FindStatus::kHit && reply_with_value(index, session, found, own)) {
+            counters_.add(Counter::l1_hits);
+            if (own && (++hits_ & 7) == 0) own_partition_.touch(get.hash);
+            return L1Answer::kAnswered;
+        }
+        counters_.add(Counter::l1_read_retries);
+    }
+    return L1Answer::kUnsure;
 }
 
 // Values that do not fit one reservation, and replies that must queue.
@@ -262,7 +253,7 @@ void Worker::housekeeping(bool busy) noexcept {
     counters_.add(Counter::polls);
     if (busy) counters_.add(Counter::polls_busy);
     own_partition_.maintain(now_ms_);
-    expire_parked();
+    if (queued_next_ != queued_.size() || parked_.oldest() != kNoSlot) expire_parked();
     if (polls_++ % kHousekeepingPolls != 0 && busy) return;
     shm::WorkerBlock& block = control_.block();
     block.heartbeat_ns.store(now_ns_, std::memory_order_relaxed);

@@ -23,6 +23,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/hash.h"
 #include "config/schema.h"
 #include "dataplane/buffer_pool.h"
 #include "dataplane/control_link.h"
@@ -85,6 +86,8 @@ class Worker {
         io::SessionIndex session;
         uint64_t hash;
         std::string_view key;  // in the receive buffer or the session's input
+        l1::Partition* partition;
+        bool own;
     };
     // kUnsure: L1 may have it but cannot be asked (no lease, an earlier command on the key in
     // flight, a writer at work too long).
@@ -94,7 +97,16 @@ class Worker {
 
     // --- worker.cc: the GET path ---
     void take_event(const io::Event& event) noexcept;
-    void stage(io::SessionIndex index, std::string_view key) noexcept;
+    // First of three stages: the bucket's cache line is on its way while the rest of the burst is parsed.
+    void stage(io::SessionIndex index, std::string_view key) noexcept {
+        if (staged_count_ == kStagedMax) answer_staged();
+        Staged& staged = staged_[staged_count_++];
+        staged.session = index;
+        staged.hash = base::hash_key(key, options_.hash_seed);
+        staged.key = key;
+        staged.partition = &partition_of(staged.hash, staged.own);
+        staged.partition->prefetch_bucket(staged.hash);
+    }
     void answer_staged() noexcept;
     L1Answer answer_from_l1(io::SessionIndex index, Session& session, const Staged& get) noexcept;
     bool reply_with_value(io::SessionIndex index, Session& session, const l1::Lookup& found,
@@ -108,13 +120,19 @@ class Worker {
                parked_.used() + 2 * kStagedMax > options_.parked_requests_max;
     }
     bool l1_trusted() const noexcept { return options_.standalone || now_ns_ < lease_until_ns_; }
-    l1::Partition& partition_of(uint64_t hash, bool& own) noexcept;
+    l1::Partition& partition_of(uint64_t hash, bool& own) noexcept {
+        const uint32_t owner = base::owner_of(hash, options_.worker_count);
+        own = owner == options_.index;
+        return *partitions_[owner];
+    }
     void housekeeping(bool busy) noexcept;
 
     // --- session_io.cc: input, output, life of a session ---
     void open_session(io::SessionIndex index) noexcept;
     void session_gone(io::SessionIndex index, io::CloseReason reason) noexcept;
     void take_data(io::SessionIndex index, std::string_view bytes) noexcept;
+    size_t take_short_get(io::SessionIndex index, const Session& session,
+                          std::string_view bytes) noexcept;
     size_t run_commands(io::SessionIndex index, Session& session, std::string_view bytes) noexcept;
     void run_input(io::SessionIndex index, Session& session) noexcept;
     void stall(io::SessionIndex index, Session& session) noexcept;
@@ -205,6 +223,7 @@ class Worker {
     std::array<Staged, kStagedMax> staged_;
     size_t staged_count_ = 0;
     std::vector<io::Event> events_;
+    shm::RingEntry control_entry_;  // the command being applied
     std::vector<Session> sessions_;
     resp::ArgumentList arguments_;
     std::vector<uint32_t> key_indexes_;

@@ -11,6 +11,18 @@ namespace cachee::net {
 
 static_assert(std::endian::native == std::endian::little, "written for little-endian hosts");
 
+// In the host's order, at any alignment.
+template <typename Word>
+inline Word load_word(const uint8_t* p) noexcept {
+    Word value;
+    std::memcpy(&value, p, sizeof value);
+    return value;
+}
+template <typename Word>
+inline void store_word(uint8_t* p, Word value) noexcept {
+    std::memcpy(p, &value, sizeof value);
+}
+
 inline uint16_t load_be16(const uint8_t* p) noexcept {
     uint16_t value;
     std::memcpy(&value, p, sizeof value);

@@ -15,10 +15,11 @@ uint64_t checksum_add(const uint8_t* data, size_t size, uint64_t sum) noexcept;
 
 inline uint16_t checksum_fold(uint64_t sum) noexcept {
     sum = (sum & 0xffffffff) + (sum >> 32);
-    sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    return static_cast<uint16_t>(sum);
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    // The high half takes the low one in, with its carry.
+    const auto word = static_cast<uint32_t>(sum);
+    const uint32_t turned = word << 16 | word >> 16;
+    return static_cast<uint16_t>((word + turned) >> 16);
 }
 
 inline uint16_t checksum_finish(uint64_t sum) noexcept {

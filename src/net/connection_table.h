@@ -38,13 +38,17 @@ class ConnectionTable {
         using namespace base::hash_internal;
         return fold(fold(key ^ seed_, kMulA ^ seed_) ^ kMulB, kMulC);
     }
-    void prefetch(ConnectionKey key) const noexcept {
-        __builtin_prefetch(&slots_[hash(key) & mask_]);
+    // Fetches the first slot to look at, and returns its number for find_from().
+    uint64_t prefetch(ConnectionKey key) const noexcept {
+        const uint64_t home = hash(key) & mask_;
+        __builtin_prefetch(&slots_[home]);
+        return home;
     }
 
     // kNone when there is no such connection.
-    uint32_t find(ConnectionKey key) const noexcept {
-        for (uint64_t i = hash(key) & mask_;; i = (i + 1) & mask_) {
+    uint32_t find(ConnectionKey key) const noexcept { return find_from(hash(key) & mask_, key); }
+    uint32_t find_from(uint64_t home, ConnectionKey key) const noexcept {
+        for (uint64_t i = home;; i = (i + 1) & mask_) {
             if (slots_[i].id == kNone) return kNone;
             if (slots_[i].key == key) return slots_[i].id;
         }

@@ -13,9 +13,26 @@ namespace cachee::net {
 
 using stats::Counter;
 
+namespace {
+
+uint64_t mac_word(const MacAddress& mac) {
+    uint64_t word = 0;
+    std::memcpy(&word, mac.data(), mac.size());
+    return word;
+}
+
+}  // namespace
+
 Interface::Interface(FramePort& port, const InterfaceOptions& options,
                      stats::WorkerCounters* counters)
-    : port_(port), options_(options), counters_(counters) {}
+    : port_(port),
+      info_(port.info()),
+      options_(options),
+      counters_(counters),
+      mac_first_(mac_word(info_.mac) << 16),
+      ethernet_low_(mac_word(info_.mac) << 48),
+      ethernet_high_(mac_word(info_.mac) >> 16 | uint64_t{0x00450008} << 32),
+      local_ip_be_(__builtin_bswap32(options.local_ip)) {}
 
 Interface::~Interface() {
     if (staged_count_ > 0) port_.tx_free(staged_.data(), staged_count_);
@@ -32,7 +49,7 @@ size_t Interface::receive(RxFrame* frames, size_t max) noexcept {
     return n;
 }
 
-bool Interface::handle(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept {
+bool Interface::handle_any(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept {
     if (frame.size < kEthernetBytes) {
         count(Counter::drop_malformed);
         return false;
@@ -98,36 +115,25 @@ bool Interface::tcp_checksum_good(const RxFrame& frame, const Ipv4Packet& packet
     return checksum_fold(checksum_add(packet.payload, packet.payload_bytes, pseudo)) == 0xffff;
 }
 
-TxFrame* Interface::tx_frame() noexcept {
+// For tx_frame(): a place among the staged and a spare frame; false when the port has none.
+bool Interface::make_room() noexcept {
     if (staged_count_ == kStagedMax) push();
-    if (staged_count_ == kStagedMax) return nullptr;
+    if (staged_count_ == kStagedMax) return false;
+    if (spare_count_ != 0) return true;
+    spare_count_ = port_.tx_alloc(spare_.data(), kSpareMax);
     if (spare_count_ == 0) {
+        push();
         spare_count_ = port_.tx_alloc(spare_.data(), kSpareMax);
-        if (spare_count_ == 0) {
-            push();
-            spare_count_ = port_.tx_alloc(spare_.data(), kSpareMax);
-            if (spare_count_ == 0) return nullptr;
-        }
     }
-    TxFrame& frame = staged_[staged_count_];
-    frame = spare_[--spare_count_];
-    frame.flags = 0;
-    frame.l2_bytes = 0;
-    frame.l3_bytes = 0;
-    frame.l4_bytes = 0;
-    frame.tso_mss = 0;
-    return &frame;
-}
-
-void Interface::stage(TxFrame& frame, uint32_t size) noexcept {
-    frame.size = size;
-    ++staged_count_;
-    count(Counter::frames_out);
-    count(Counter::frame_bytes_out, size);
+    return spare_count_ != 0;
 }
 
 void Interface::push() noexcept {
     if (staged_count_ == 0) return;
+    count(Counter::frames_out, uncounted_frames_);
+    count(Counter::frame_bytes_out, uncounted_bytes_);
+    uncounted_frames_ = 0;
+    uncounted_bytes_ = 0;
     const size_t sent = port_.tx_burst(staged_.data(), staged_count_);
     if (sent < staged_count_ && sent > 0) {
         std::copy(staged_.begin() + static_cast<ptrdiff_t>(sent),
@@ -174,7 +180,6 @@ void Interface::send_segment(TxFrame& frame, const SegmentFields& fields,
     store_be16(tcp + 18, 0);
     std::memcpy(tcp + kTcpBytes, fields.options, fields.option_bytes);
 
-    const PortInfo& info = port_.info();
     frame.l2_bytes = kEthernetBytes;
     frame.l3_bytes = kIpv4Bytes;
     frame.l4_bytes = static_cast<uint8_t>(header_bytes);
@@ -183,19 +188,7 @@ void Interface::send_segment(TxFrame& frame, const SegmentFields& fields,
         frame.flags |= kTxTso;
         frame.tso_mss = fields.tso_mss;
     }
-    if (tso || info.tx_ip_checksum) {
-        frame.flags |= kTxIpChecksum;
-    } else {
-        checksum_store(ip + 10, checksum_finish(checksum_add(ip, kIpv4Bytes, 0)));
-    }
-    const uint64_t pseudo =
-        pseudo_header_sum(options_.local_ip, fields.remote_ip, kProtocolTcp, tso ? 0 : tcp_bytes);
-    if (tso || info.tx_tcp_checksum) {
-        frame.flags |= kTxTcpChecksum;
-        checksum_store(tcp + 16, checksum_fold(pseudo));
-    } else {
-        checksum_store(tcp + 16, checksum_finish(checksum_add(tcp, tcp_bytes, pseudo)));
-    }
+    finish_checksums(frame, ip, tcp, fields.remote_ip, tcp_bytes, tso);
     stage(frame, kEthernetBytes + kIpv4Bytes + tcp_bytes);
 }
 

@@ -6,40 +6,6 @@
 #include <cstring>
 
 namespace cachee::net::send_queue {
-namespace {
-
-bool grow(Hot& hot, BlockPool& pool) noexcept {
-    const uint32_t index = pool.allocate();
-    if (index == kNoBlock) return false;
-    if (hot.sq_tail == kNoBlock) {
-        hot.sq_head = index;
-    } else {
-        pool.at(hot.sq_tail).next = index;
-    }
-    hot.sq_tail = index;
-    if (hot.sq_next == kNoBlock) {
-        hot.sq_next = index;
-        hot.sq_next_offset = 0;
-    }
-    return true;
-}
-
-}  // namespace
-
-uint8_t* reserve(Hot& hot, BlockPool& pool, uint32_t size) noexcept {
-    CACHEE_DASSERT(size <= kBlockDataBytes);
-    const bool room = hot.sq_tail != kNoBlock && kBlockDataBytes - pool.at(hot.sq_tail).end >= size;
-    if (!room && !grow(hot, pool)) return nullptr;
-    Block& tail = pool.at(hot.sq_tail);
-    return tail.data + tail.end;
-}
-
-void commit(Hot& hot, BlockPool& pool, uint32_t size) noexcept {
-    Block& tail = pool.at(hot.sq_tail);
-    CACHEE_DASSERT(tail.end + size <= kBlockDataBytes);
-    tail.end = static_cast<uint16_t>(tail.end + size);
-    hot.sq_bytes += size;
-}
 
 uint32_t append(Hot& hot, BlockPool& pool, const uint8_t* data, uint32_t size) noexcept {
     uint32_t taken = 0;

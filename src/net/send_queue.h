@@ -20,9 +20,9 @@ struct Cursor {
 
 // `size` contiguous bytes at the end, or nullptr when the pool has no block. The room that is left
 // in the last block is given up when it is too small. REQUIRES: size <= kBlockDataBytes.
-uint8_t* reserve(Hot& hot, BlockPool& pool, uint32_t size) noexcept;
+inline uint8_t* reserve(Hot& hot, BlockPool& pool, uint32_t size) noexcept;
 // Makes `size` bytes of the last reserve() part of the stream.
-void commit(Hot& hot, BlockPool& pool, uint32_t size) noexcept;
+inline void commit(Hot& hot, BlockPool& pool, uint32_t size) noexcept;
 // Copies up to `size` bytes in; returns how many the pool had room for.
 uint32_t append(Hot& hot, BlockPool& pool, const uint8_t* data, uint32_t size) noexcept;
 // Gives back the first `size` bytes. REQUIRES: size <= sq_bytes.
@@ -32,5 +32,38 @@ void rewind(Hot& hot, const BlockPool& pool) noexcept;
 // Copies `size` bytes from the cursor on and moves it. REQUIRES: that many are there.
 void copy_out(const BlockPool& pool, Cursor& cursor, uint8_t* out, uint32_t size) noexcept;
 void clear(Hot& hot, BlockPool& pool) noexcept;
+// An empty block at the end; false when the pool has none.
+inline bool grow(Hot& hot, BlockPool& pool) noexcept;
+
+inline bool grow(Hot& hot, BlockPool& pool) noexcept {
+    const uint32_t index = pool.allocate();
+    if (index == kNoBlock) return false;
+    if (hot.sq_tail == kNoBlock) {
+        hot.sq_head = index;
+    } else {
+        pool.at(hot.sq_tail).next = index;
+    }
+    hot.sq_tail = index;
+    if (hot.sq_next == kNoBlock) {
+        hot.sq_next = index;
+        hot.sq_next_offset = 0;
+    }
+    return true;
+}
+
+inline uint8_t* reserve(Hot& hot, BlockPool& pool, uint32_t size) noexcept {
+    CACHEE_DASSERT(size <= kBlockDataBytes);
+    const bool room = hot.sq_tail != kNoBlock && kBlockDataBytes - pool.at(hot.sq_tail).end >= size;
+    if (!room && !grow(hot, pool)) return nullptr;
+    Block& tail = pool.at(hot.sq_tail);
+    return tail.data + tail.end;
+}
+
+inline void commit(Hot& hot, BlockPool& pool, uint32_t size) noexcept {
+    Block& tail = pool.at(hot.sq_tail);
+    CACHEE_DASSERT(tail.end + size <= kBlockDataBytes);
+    tail.end = static_cast<uint16_t>(tail.end + size);
+    hot.sq_bytes += size;
+}
 
 }  // namespace cachee::net::send_queue

@@ -31,6 +31,7 @@ TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounte
       isn_key_(make_isn_key(options.secret_seed)),
       rto_limits_{options.rto_initial_ms * 1000, options.rto_min_ms * 1000,
                   options.rto_max_ms * 1000},
+      rto_min_ticks_(ticks_of_us(rto_limits_.min_us)),
       half_base_(options.sessions_max),
       wait_base_(options.sessions_max + options.half_open_max),
       counters_(counters),
@@ -111,20 +112,6 @@ size_t TcpCore::poll(uint64_t now_ns, Event* events, size_t max) noexcept {
     return events_count_;
 }
 
-// Two passes, so that the table's lines arrive while later headers are still being parsed.
-void TcpCore::receive_burst(size_t room) noexcept {
-    held_count_ = interface_.receive(held_.data(), std::min(room, kBurst));
-    for (size_t i = 0; i < held_count_; ++i) {
-        is_tcp_[i] = interface_.handle(held_[i], now_tick_, segments_[i]);
-        if (!is_tcp_[i]) continue;
-        const TcpSegment& segment = segments_[i];
-        table_.prefetch(connection_key(segment.src_ip, segment.src_port, segment.dst_port));
-    }
-    for (size_t i = 0; i < held_count_; ++i) {
-        if (is_tcp_[i]) input(segments_[i]);
-    }
-}
-
 void TcpCore::release() noexcept {
     if (held_count_ > 0) interface_.release(held_.data(), held_count_);
     held_count_ = 0;
@@ -137,19 +124,6 @@ void TcpCore::release() noexcept {
     }
 }
 
-void TcpCore::flush(uint64_t now_ns) noexcept {
-    set_time(now_ns);
-    for (uint32_t left = dirty_.size(); left > 0; --left) {
-        Hot& hot = hot_[dirty_.front()];
-        if (!output(hot)) break;
-        dirty_.pop();
-        hot.flags &= ~kDirty;
-        rearm(hot);
-    }
-    interface_.push();
-    update_gauges();
-}
-
 void TcpCore::update_gauges() noexcept {
     counters_->set(Counter::tcp_half_open, free_half_open_.in_use());
     counters_->set(Counter::tcp_time_wait, free_time_wait_.in_use());
@@ -157,27 +131,6 @@ void TcpCore::update_gauges() noexcept {
 }
 
 // --- events
-
-void TcpCore::emit(const Hot& hot, EventKind kind, const uint8_t* data, uint32_t size) noexcept {
-    Event& event = events_[events_count_++];
-    event.kind = kind;
-    event.reason = CloseReason::kLocal;
-    event.session = index_of(hot);
-    event.data = data;
-    event.size = size;
-}
-
-void TcpCore::mark_dirty(Hot& hot) noexcept {
-    if ((hot.flags & kDirty) != 0) return;
-    hot.flags |= kDirty;
-    dirty_.push(index_of(hot));
-}
-
-void TcpCore::mark_ready(Hot& hot) noexcept {
-    if ((hot.flags & kReady) != 0) return;
-    hot.flags |= kReady;
-    ready_.push(index_of(hot));
-}
 
 bool TcpCore::anything_due(const Hot& hot) const noexcept {
     if ((hot.flags & (kOpenedDue | kWritableDue | kClosedDue)) != 0) return true;
@@ -242,7 +195,7 @@ void TcpCore::give_block_later(uint32_t block) noexcept {
     blocks_later_ = block;
 }
 
-void TcpCore::drain_ready() noexcept {
+void TcpCore::drain_ready_cold() noexcept {
     for (uint32_t left = ready_.size(); left > 0 && event_room(); --left) {
         Hot& hot = hot_[ready_.pop()];
         hot.flags &= ~kReady;
@@ -287,28 +240,25 @@ Hot& TcpCore::open_session(uint32_t index, ConnectionKey key) noexcept {
     return hot;
 }
 
-bool TcpCore::can_send(const Hot& hot) const noexcept {
-    const bool open = hot.state == State::kEstablished || hot.state == State::kCloseWait ||
-                      hot.state == State::kSynSent || hot.state == State::kSynReceived;
-    return open && (hot.flags & kFinQueued) == 0;
-}
-
 uint8_t* TcpCore::reserve(SessionIndex session, uint32_t size) noexcept {
     Hot& hot = hot_[session];
+    const bool room = hot.sq_bytes + size <= options_.send_buffer_bytes_max;
+    if (can_send(hot) && room) [[likely]] {
+        uint8_t* const out = send_queue::reserve(hot, pool_, size);
+        if (out != nullptr) [[likely]] {
+            hot.flags |= kReserved;
+            return out;
+        }
+    }
+    return refuse_reserve_cold(hot, room);
+}
+
+uint8_t* TcpCore::refuse_reserve_cold(Hot& hot, bool room) noexcept {
     if (!can_send(hot)) return nullptr;
-    if (hot.sq_bytes + size > options_.send_buffer_bytes_max) {
-        hot.flags |= kWantWritable;
-        return nullptr;
-    }
-    uint8_t* out = send_queue::reserve(hot, pool_, size);
-    if (out != nullptr) {
-        hot.flags |= kReserved;
-        return out;
-    }
     hot.flags |= kWantWritable;
-    if ((hot.flags & kStarved) == 0) {
+    if (room && (hot.flags & kStarved) == 0) {
         hot.flags |= kStarved;
-        starved_.push(session);
+        starved_.push(index_of(hot));
     }
     return nullptr;
 }

@@ -2,7 +2,8 @@
 // The TCP engine behind TcpTransport; private to src/net. One class, one phase per file:
 //
 //   tcp_core.cc       poll, events, release, the Transport calls, open and close
-//   tcp_input.cc      segments of sessions: header prediction first, RFC 9293 3.10.7 after it
+//   tcp_fast.cc       the usual segment in and out: header prediction, one reply in one segment
+//   tcp_input.cc      segments of sessions as RFC 9293 3.10.7 has them
 //   tcp_handshake.cc  SYN, half-open, active open, TIME_WAIT, no connection
 //   tcp_output.cc     flush: what each session may and must send
 //   tcp_timers.cc     retransmission, persist, keepalive, linger
@@ -65,28 +66,52 @@ class TcpCore final : public TcpTransport {
     Cold& cold_of(const Hot& hot) noexcept { return cold_[index_of(hot)]; }
     void receive_burst(size_t room) noexcept;
     bool event_room() const noexcept { return events_count_ < events_max_; }
-    void emit(const Hot& hot, io::EventKind kind, const uint8_t* data, uint32_t size) noexcept;
-    void mark_dirty(Hot& hot) noexcept;
-    void mark_ready(Hot& hot) noexcept;
+    void emit(const Hot& hot, io::EventKind kind, const uint8_t* data, uint32_t size) noexcept {
+        events_[events_count_++] = {kind, io::CloseReason::kLocal, index_of(hot), data, size};
+    }
+    void mark_dirty(Hot& hot) noexcept {
+        if ((hot.flags & kDirty) != 0) return;
+        hot.flags |= kDirty;
+        dirty_.push(index_of(hot));
+    }
+    void mark_ready(Hot& hot) noexcept {
+        if ((hot.flags & kReady) != 0) return;
+        hot.flags |= kReady;
+        ready_.push(index_of(hot));
+    }
     bool anything_due(const Hot& hot) const noexcept;
     // Delivers what is due as far as there is room; true when nothing is left.
     bool deliver(Hot& hot) noexcept;
     void deliver_stored(Hot& hot) noexcept;
-    void drain_ready() noexcept;
+    void drain_ready() noexcept {
+        if (!ready_.empty()) drain_ready_cold();
+    }
+    void drain_ready_cold() noexcept;
     void wake_starved() noexcept;
     void wake_resolved() noexcept;
     void give_block_later(uint32_t block) noexcept;
     Hot& open_session(uint32_t index, ConnectionKey key) noexcept;
-    bool can_send(const Hot& hot) const noexcept;
+    bool can_send(const Hot& hot) const noexcept {
+        constexpr uint32_t kSending = 1u << static_cast<int>(State::kEstablished) |
+                                      1u << static_cast<int>(State::kCloseWait) |
+                                      1u << static_cast<int>(State::kSynSent) |
+                                      1u << static_cast<int>(State::kSynReceived);
+        return (kSending >> static_cast<int>(hot.state) & 1) != 0 && (hot.flags & kFinQueued) == 0;
+    }
+    [[gnu::cold, gnu::noinline]] uint8_t* refuse_reserve_cold(Hot& hot, bool room) noexcept;
     void queue_fin(Hot& hot) noexcept;
     // The connection is over. discard: undelivered data is dropped.
     void finish(Hot& hot, io::CloseReason reason, bool discard) noexcept;
     void finish_into_time_wait(Hot& hot) noexcept;
     void update_gauges() noexcept;
 
+    // --- tcp_fast.cc
+    void input(const TcpSegment& segment, uint64_t home) noexcept;
+    bool input_fast(Hot& hot, Cold& cold, const TcpSegment& segment) noexcept;
+    bool acked_fast(Hot& hot, Cold& cold, uint32_t ack) noexcept;
+    bool output_fast(Hot& hot, Cold& cold) noexcept;
+
     // --- tcp_input.cc
-    void input(const TcpSegment& segment) noexcept;
-    bool input_fast(Hot& hot, const TcpSegment& segment) noexcept;
     void input_session(Hot& hot, TcpSegment segment) noexcept;
     bool timestamp_too_old(const Hot& hot, const TcpSegment& segment) const noexcept;
     bool acceptable(const Hot& hot, const TcpSegment& segment) const noexcept;
@@ -137,9 +162,20 @@ class TcpCore final : public TcpTransport {
     uint32_t next_size(Hot& hot, uint32_t unsent, uint32_t window) noexcept;
     void put_syn_options(SegmentFields& fields, uint16_t mss, bool scale, bool timestamps,
                          uint32_t echo) const noexcept;
-    uint16_t advertise(Hot& hot) noexcept;
+    uint16_t advertise(Hot& hot) noexcept { return advertise(hot, cold_of(hot)); }
+    uint16_t advertise(Hot& hot, const Cold& cold) noexcept;
     bool window_update_due(const Hot& hot) const noexcept;
-    void note_ack_sent(Hot& hot) noexcept;
+    void note_ack_sent(Hot& hot) noexcept {
+        hot.rcv_acked = hot.rcv_nxt;
+        hot.ack_deadline = 0;
+        hot.flags &= ~kAckDelayed;
+    }
+    // A SYN of ours is not acknowledged yet. Later snd_una may come by its number again.
+    bool syn_in_flight(const Hot& hot) const noexcept {
+        const bool early = hot.state == State::kSynSent || hot.state == State::kSynReceived ||
+                           hot.state == State::kFinWait1;
+        return early && hot.snd_una == cold_[index_of(hot)].iss;
+    }
     void put_timestamps(SegmentFields& fields, uint32_t echo) const noexcept;
     void set_retransmission_timer(Hot& hot) noexcept;
 
@@ -156,6 +192,10 @@ class TcpCore final : public TcpTransport {
         return deadline == 0 ? 1 : deadline;  // 0 means none
     }
     uint32_t rto_ticks(const Hot& hot) const noexcept {
+        // On a short path the minimum rules, and nothing has to be worked out.
+        constexpr uint64_t kGranularityUs = 1049;
+        const uint64_t us = hot.srtt_us + kGranularityUs + 4ULL * hot.rttvar_us;
+        if (us <= rto_limits_.min_us && hot.backoff == 0 && hot.srtt_us != 0) return rto_min_ticks_;
         return ticks_of_us(rto::current_us(hot, rto_limits_));
     }
     uint32_t timestamp_now() const noexcept { return now_tick_ + timestamp_offset_; }
@@ -164,6 +204,7 @@ class TcpCore final : public TcpTransport {
     const TcpOptions options_;
     const SipKey isn_key_;
     const rto::Limits rto_limits_;
+    const uint32_t rto_min_ticks_;
     const uint32_t half_base_;  // first id of the half-open entries
     const uint32_t wait_base_;  // first id of the TIME_WAIT entries
     stats::WorkerCounters* const counters_;
@@ -200,6 +241,22 @@ class TcpCore final : public TcpTransport {
     std::array<RxFrame, kBurst> held_;
     std::array<TcpSegment, kBurst> segments_;
     std::array<bool, kBurst> is_tcp_;
+    std::array<uint64_t, kBurst> homes_;  // of the segments, in table_
 };
+
+// What the window field says, and moves the promised edge. It never moves left, and moves right
+// only by an amount worth telling (RFC 9293, 3.8.6.2.2).
+inline uint16_t TcpCore::advertise(Hot& hot, const Cold& cold) noexcept {
+    const uint32_t unread = hot.rcv_nxt - hot.rcv_read;
+    const uint32_t full = options_.receive_window_bytes;
+    const uint32_t window = unread < full ? full - unread : 0;
+    const uint32_t offered = window & (~0u << hot.rcv_scale);
+    const uint32_t worth = std::min(full / 2, uint32_t{cold.our_mss});
+    // Both from rcv_nxt on; a promise may lie behind it after a probe into a closed window.
+    const auto promised = static_cast<int32_t>(hot.rcv_edge - hot.rcv_nxt);
+    if (static_cast<int32_t>(offered - worth) >= promised) hot.rcv_edge = hot.rcv_nxt + offered;
+    const uint32_t left = seq_gt(hot.rcv_edge, hot.rcv_nxt) ? hot.rcv_edge - hot.rcv_nxt : 0;
+    return static_cast<uint16_t>(std::min(left >> hot.rcv_scale, 65535u));
+}
 
 }  // namespace cachee::net

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Segments that belong to a session: header prediction for the common ones, the order of checks of
-// RFC 9293, 3.10.7.4 for the rest, with RFC 5961's answers to what an attacker might have sent.
-// Worker thread only.
+// Segments that belong to a session and that header prediction (tcp_fast.cc) did not take: the
+// order of checks of RFC 9293, 3.10.7.4, with RFC 5961's answers to what an attacker might have
+// sent. Worker thread only.
 #include <algorithm>
 #include <cstring>
 
@@ -15,54 +15,6 @@ namespace cachee::net {
 using io::CloseReason;
 using io::EventKind;
 using stats::Counter;
-
-void TcpCore::input(const TcpSegment& segment) noexcept {
-    const ConnectionKey key = connection_key(segment.src_ip, segment.src_port, segment.dst_port);
-    const uint32_t id = table_.find(key);
-    if (id < half_base_) {
-        Hot& hot = hot_[id];
-        if (!input_fast(hot, segment)) input_session(hot, segment);
-    } else if (id == ConnectionTable::kNone) {
-        input_no_connection(segment, key);
-    } else if (id < wait_base_) {
-        input_half_open(id, segment);
-    } else {
-        input_time_wait(id, segment);
-    }
-}
-
-// Header prediction (RFC 1122 era, Van Jacobson): the next bytes in order, or an ACK of what is in
-// flight, with nothing unusual anywhere. False: nothing was done.
-bool TcpCore::input_fast(Hot& hot, const TcpSegment& segment) noexcept {
-    constexpr uint32_t kSlowFlags = kStored | kPaused | kReady | kRecovery | kFinQueued |
-                                    kFinReceived | kFinSeen | kLingering | kPersist;
-    if (hot.state != State::kEstablished || (hot.flags & kSlowFlags) != 0) return false;
-    if ((segment.flags & ~kPsh) != kAck || segment.seq != hot.rcv_nxt) return false;
-    if (segment.size > hot.rcv_edge - hot.rcv_nxt) return false;
-    if (seq_lt(segment.ack, hot.snd_una) || seq_gt(segment.ack, hot.snd_nxt)) return false;
-    const bool timestamps = (hot.flags & kHasTimestamps) != 0;
-    if (timestamps != segment.has_timestamps) return false;
-    if (timestamps && seq_lt(segment.ts_value, hot.ts_recent)) return false;
-    // A pure ACK that moves nothing may be a duplicate or a window update.
-    if (segment.size == 0 && segment.ack == hot.snd_una) return false;
-    if (segment.size > 0 && !event_room()) return false;
-    if (timestamps && hot.rcv_acked == segment.seq) hot.ts_recent = segment.ts_value;
-    hot.heard_tick = now_tick_;
-    count(Counter::tcp_fast_path);
-    hot.snd_wnd = segment.window << hot.snd_scale;
-    hot.snd_wl1 = segment.seq;
-    hot.snd_wl2 = segment.ack;
-    if (segment.ack != hot.snd_una) acked(hot, segment.ack, segment);
-    if (segment.size > 0) {
-        hot.rcv_nxt += segment.size;
-        hot.rcv_read = hot.rcv_nxt;
-        emit(hot, EventKind::kData, segment.data, segment.size);
-        hot.flags |= kAckDelayed;
-        mark_dirty(hot);
-    }
-    if ((hot.flags & kWritableDue) != 0) mark_ready(hot);
-    return true;
-}
 
 void TcpCore::input_session(Hot& hot, TcpSegment segment) noexcept {
     if (hot.state == State::kSynSent) {

@@ -18,8 +18,7 @@ bool TcpCore::output(Hot& hot) noexcept {
         hot.acks_owed = 0;
         return true;
     }
-    const bool syn_in_flight = hot.snd_una == cold_of(hot).iss;
-    if (hot.state == State::kSynSent || syn_in_flight) return output_syn(hot);
+    if (hot.state == State::kSynSent || syn_in_flight(hot)) return output_syn(hot);
     if ((hot.flags & kRetransmitHead) != 0) {
         if (!retransmit_head(hot)) return false;
         hot.flags &= ~kRetransmitHead;
@@ -122,19 +121,6 @@ void TcpCore::fill_fields(Hot& hot, SegmentFields& fields, uint32_t seq, uint8_t
     if ((hot.flags & kHasTimestamps) != 0) put_timestamps(fields, hot.ts_recent);
 }
 
-// What the window field says, and moves the promised edge. It never moves left, and moves right
-// only by an amount worth telling (RFC 9293, 3.8.6.2.2).
-uint16_t TcpCore::advertise(Hot& hot) noexcept {
-    const uint32_t unread = hot.rcv_nxt - hot.rcv_read;
-    const uint32_t full = options_.receive_window_bytes;
-    const uint32_t window = unread < full ? full - unread : 0;
-    const uint32_t edge = hot.rcv_nxt + ((window >> hot.rcv_scale) << hot.rcv_scale);
-    const uint32_t worth = std::min(full / 2, uint32_t{cold_of(hot).our_mss});
-    if (seq_ge(edge, hot.rcv_edge + worth)) hot.rcv_edge = edge;
-    const uint32_t left = seq_gt(hot.rcv_edge, hot.rcv_nxt) ? hot.rcv_edge - hot.rcv_nxt : 0;
-    return static_cast<uint16_t>(std::min(left >> hot.rcv_scale, 65535u));
-}
-
 bool TcpCore::window_update_due(const Hot& hot) const noexcept {
     const uint32_t unread = hot.rcv_nxt - hot.rcv_read;
     const uint32_t full = options_.receive_window_bytes;
@@ -146,12 +132,6 @@ bool TcpCore::window_update_due(const Hot& hot) const noexcept {
     // into.
     const uint32_t gain = edge - hot.rcv_nxt - std::min(promised, edge - hot.rcv_nxt);
     return gain >= full / 2 || (promised < 2 * mss && gain >= std::min(full / 2, 2 * mss));
-}
-
-void TcpCore::note_ack_sent(Hot& hot) noexcept {
-    hot.rcv_acked = hot.rcv_nxt;
-    hot.ack_deadline = 0;
-    hot.flags &= ~kAckDelayed;
 }
 
 // `seq` is snd_max, not snd_nxt: after a timeout snd_nxt has gone back, and an ACK with an old

@@ -52,7 +52,7 @@ void TcpCore::session_timer(Hot& hot) noexcept {
 
 void TcpCore::on_retransmission_timeout(Hot& hot) noexcept {
     Cold& cold = cold_of(hot);
-    const bool handshake = hot.snd_una == cold.iss;
+    const bool handshake = syn_in_flight(hot);
     const uint32_t retries_max =
         handshake ? options_.syn_retransmissions_max : options_.retransmissions_max;
     if (cold.retries >= retries_max) {

@@ -124,7 +124,7 @@ std::string print_double(double value) {
 
 }  // namespace
 
-uint8_t* write_bulk_header(uint8_t* out, uint64_t bytes) noexcept {
+uint8_t* write_long_bulk_header(uint8_t* out, uint64_t bytes) noexcept {
     return write_number_line(out, '$', bytes);
 }
 

@@ -19,7 +19,18 @@ enum class Protocol : uint8_t { kResp2 = 2, kResp3 = 3 };
 
 // '$' + digits + CRLF; at most 24 bytes.
 inline constexpr uint32_t kBulkHeaderBytesMax = 24;
-uint8_t* write_bulk_header(uint8_t* out, uint64_t bytes) noexcept;
+uint8_t* write_long_bulk_header(uint8_t* out, uint64_t bytes) noexcept;
+inline uint8_t* write_bulk_header(uint8_t* out, uint64_t bytes) noexcept {
+    if (bytes < 10 || bytes >= 100) return write_long_bulk_header(out, bytes);
+    const auto tens = static_cast<uint32_t>(bytes) * 103 >> 10;  // exact below 179
+    const auto ones = static_cast<uint32_t>(bytes) - 10 * tens;
+    out[0] = '$';
+    out[1] = static_cast<uint8_t>('0' + tens);
+    out[2] = static_cast<uint8_t>('0' + ones);
+    out[3] = '\r';
+    out[4] = '\n';
+    return out + 5;
+}
 // Header, data, CRLF: kBulkHeaderBytesMax + data.size() + 2 bytes at most.
 uint8_t* write_bulk(uint8_t* out, std::string_view data) noexcept;
 // ':' + digits + CRLF; at most 24 bytes.

@@ -184,8 +184,6 @@ ParseResult scan_array(std::string_view buffer, const Limits& limits, ParseState
 }
 
 // True when the whole command was there and well-formed; false says nothing: scan_array() judges.
-// `counts_checked`: scan_array() has accepted it, so that limits hold and long count lines are
-// fine.
 bool collect_array(std::string_view buffer, const Limits& limits, ArgumentList& arguments,
                    size_t& consumed) {
     const char* at = buffer.data();
@@ -374,6 +372,12 @@ ParseResult parse_command(std::string_view buffer, const Limits& limits, ParseSt
                           ArgumentList& arguments) {
     if (state.needed_bytes == 0) [[likely]] {
         arguments.clear();
+        ShortPair pair;
+        if (parse_short_pair(buffer, limits, pair)) [[likely]] {
+            arguments.push({pair.name, 3});
+            arguments.push(pair.argument);
+            return {ParseStatus::kComplete, pair.consumed, {}};
+        }
         size_t consumed = 0;
         if (collect_array(buffer, limits, arguments, consumed)) [[likely]] {
             return {ParseStatus::kComplete, consumed, {}};

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 #include <vector>
 
@@ -75,5 +76,40 @@ struct ParseResult {
 // have moved).
 ParseResult parse_command(std::string_view buffer, const Limits& limits, ParseState& state,
                           ArgumentList& arguments);
+
+// The shape of nearly all requests to a cache: a name of three letters and one argument of 1 to 99 bytes,
+//   "*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000001\r\n"
+struct ShortPair {
+    const char* name;  // three bytes
+    std::string_view argument;
+    size_t consumed;
+};
+// True: parse_command() with a fresh state would find just these two arguments at the start of `buffer`.
+// False says nothing about it.
+[[gnu::always_inline]] inline bool parse_short_pair(std::string_view buffer, const Limits& limits,
+                                                    ShortPair& out) noexcept {
+    constexpr size_t kNameAt = 8;        // behind "*2\r\n$3\r\n"
+    constexpr size_t kCountAt = 8 + 3 + 3;  // behind the name, its line end, and '$'
+    constexpr size_t kLeast = kCountAt + 3 + 1 + 2;
+    const char* const p = buffer.data();
+    if (buffer.size() < kLeast || limits.arguments_max < 2) return false;
+    if (std::memcmp(p, "*2\r\n$3\r\n", kNameAt) != 0) return false;
+    if (std::memcmp(p + kNameAt + 3, "\r\n$", 3) != 0) return false;
+    uint32_t bytes = static_cast<uint32_t>(p[kCountAt]) - '0';
+    size_t at = kCountAt + 1;
+    if (bytes - 1 >= 9) return false;  // '1'..'9'
+    if (p[at] != '\r') {
+        const uint32_t digit = static_cast<uint32_t>(p[at]) - '0';
+        if (digit > 9) return false;
+        bytes = bytes * 10 + digit;
+        ++at;
+    }
+    if (p[at] != '\r' || p[at + 1] != '\n') return false;
+    at += 2;
+    if (bytes > limits.bulk_bytes_max || limits.bulk_bytes_max < 3) return false;
+    if (buffer.size() < at + bytes + 2) return false;
+    out = {p + kNameAt, {p + at, bytes}, at + bytes + 2};
+    return true;
+}
 
 }  // namespace cachee::resp

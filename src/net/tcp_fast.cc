@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// The usual segment, in and out, in one translation unit so that the compiler sees all of it: a
+// burst parsed and looked up, header prediction for what comes in order, and a reply that fits one
+// segment. Nothing is decided here that the general path would decide otherwise: each function
+// first checks that nothing unusual is due, and leaves all else to tcp_input.cc and tcp_output.cc.
+// Worker thread only.
+#include <algorithm>
+#include <cstring>
+
+#include "net/congestion.h"
+#include "net/send_queue.h"
+#include "net/tcp_core.h"
+
+namespace cachee::net {
+
+using io::EventKind;
+using stats::Counter;
+
+// Two passes, so that the table's lines arrive while later headers are still being parsed.
+void TcpCore::receive_burst(size_t room) noexcept {
+    held_count_ = interface_.receive(held_.data(), std::min(room, kBurst));
+    for (size_t i = 0; i < held_count_; ++i) {
+        is_tcp_[i] = interface_.handle(held_[i], now_tick_, segments_[i]);
+        if (!is_tcp_[i]) continue;
+        const TcpSegment& segment = segments_[i];
+        homes_[i] =
+            table_.prefetch(connection_key(segment.src_ip, segment.src_port, segment.dst_port));
+    }
+    for (size_t i = 0; i < held_count_; ++i) {
+        if (is_tcp_[i]) input(segments_[i], homes_[i]);
+    }
+}
+
+[[gnu::always_inline]] inline void TcpCore::input(const TcpSegment& segment,
+                                                  uint64_t home) noexcept {
+    const ConnectionKey key = connection_key(segment.src_ip, segment.src_port, segment.dst_port);
+    const uint32_t id = table_.find_from(home, key);
+    if (id < half_base_) {
+        if (!input_fast(hot_[id], cold_[id], segment)) input_session(hot_[id], segment);
+    } else if (id == ConnectionTable::kNone) {
+        input_no_connection(segment, key);
+    } else if (id < wait_base_) {
+        input_half_open(id, segment);
+    } else {
+        input_time_wait(id, segment);
+    }
+}
+
+// Header prediction (RFC 1122 era, Van Jacobson): the next bytes in order, or an ACK of what is in
+// flight, with nothing unusual anywhere. False: nothing was done.
+[[gnu::always_inline]] inline bool TcpCore::input_fast(Hot& hot, Cold& cold,
+                                                       const TcpSegment& segment) noexcept {
+    constexpr uint32_t kSlowFlags = kStored | kPaused | kReady | kRecovery | kFinQueued |
+                                    kFinReceived | kFinSeen | kLingering | kPersist;
+    if (hot.state != State::kEstablished || (hot.flags & kSlowFlags) != 0) return false;
+    if ((segment.flags & ~kPsh) != kAck || segment.seq != hot.rcv_nxt) return false;
+    if (segment.size > hot.rcv_edge - hot.rcv_nxt) return false;
+    const uint32_t newly_acked = segment.ack - hot.snd_una;
+    if (newly_acked > hot.snd_nxt - hot.snd_una) return false;  // old, or never sent
+    const bool timestamps = (hot.flags & kHasTimestamps) != 0;
+    if (timestamps != segment.has_timestamps) return false;
+    if (timestamps && seq_lt(segment.ts_value, hot.ts_recent)) return false;
+    // A pure ACK that moves nothing may be a duplicate or a window update.
+    if (segment.size == 0 && newly_acked == 0) return false;
+    if (segment.size > 0 && !event_room()) return false;
+    if (timestamps && hot.rcv_acked == segment.seq) hot.ts_recent = segment.ts_value;
+    hot.heard_tick = now_tick_;
+    count(Counter::tcp_fast_path);
+    hot.snd_wnd = segment.window << hot.snd_scale;
+    hot.snd_wl1 = segment.seq;
+    hot.snd_wl2 = segment.ack;
+    if (newly_acked != 0 && !acked_fast(hot, cold, segment.ack)) acked(hot, segment.ack, segment);
+    if (segment.size > 0) {
+        hot.rcv_nxt += segment.size;
+        hot.rcv_read = hot.rcv_nxt;
+        emit(hot, EventKind::kData, segment.data, segment.size);
+        hot.flags |= kAckDelayed;
+        mark_dirty(hot);
+    }
+    if ((hot.flags & kWritableDue) != 0) mark_ready(hot);
+    return true;
+}
+
+// All of a short send queue is acknowledged: what acked() comes down to then. False: it is more
+// than that, and nothing was done.
+[[gnu::always_inline]] inline bool TcpCore::acked_fast(Hot& hot, Cold& cold,
+                                                       uint32_t ack) noexcept {
+    constexpr uint32_t kSlowFlags = kRecovery | kFinQueued | kWantWritable | kReserved;
+    const uint32_t bytes = ack - hot.snd_una;
+    if ((hot.flags & kSlowFlags) != 0 || hot.sq_head != hot.sq_tail) return false;
+    if (ack != hot.snd_max || bytes != hot.sq_bytes) return false;
+    if (hot.backoff != 0 || hot.srtt_us == 0) return false;
+    if ((hot.flags & kRttTiming) != 0) {
+        hot.flags &= ~kRttTiming;
+        rto::sample(hot, now_us() - hot.rtt_start_us);
+    }
+    pool_.free(hot.sq_head);
+    hot.sq_head = hot.sq_tail = hot.sq_next = kNoBlock;
+    hot.sq_next_offset = 0;
+    hot.sq_bytes = 0;
+    hot.snd_una = ack;  // and so is snd_nxt, which lies between it and snd_max
+    hot.dup_acks = 0;
+    hot.rtx_deadline = 0;
+    cold.retries = 0;
+    congestion::on_ack(hot, bytes, bytes);
+    return true;
+}
+
+void TcpCore::flush(uint64_t now_ns) noexcept {
+    set_time(now_ns);
+    for (uint32_t left = dirty_.size(); left > 0; --left) {
+        const uint32_t index = dirty_.front();
+        Hot& hot = hot_[index];
+        if (!output_fast(hot, cold_[index])) {
+            if (!output(hot)) break;
+            rearm(hot);
+        }
+        dirty_.pop();
+        hot.flags &= ~kDirty;
+    }
+    interface_.push();
+    update_gauges();
+}
+
+// New data that fits one segment, one block and both windows, and an ACK with it. False: nothing
+// was done.
+[[gnu::always_inline]] inline bool TcpCore::output_fast(Hot& hot, Cold& cold) noexcept {
+    constexpr uint32_t kSlowFlags = kRetransmitHead | kProbeDue | kFinQueued | kPersist | kRecovery;
+    if (hot.state != State::kEstablished || (hot.flags & kSlowFlags) != 0) return false;
+    if (hot.acks_owed != 0 || hot.dup_acks != 0 || hot.snd_nxt != hot.snd_max) return false;
+    const uint32_t flight = hot.snd_nxt - hot.snd_una;
+    const uint32_t size = hot.sq_bytes - flight;
+    if (size == 0 || size > hot.mss) return false;
+    if (hot.sq_bytes > std::min(hot.cwnd, hot.snd_wnd)) return false;
+    // Idle for longer than the shortest timeout: the congestion window may have to be reset.
+    if (flight == 0 && now_tick_ - cold.sent_tick > rto_min_ticks_) return false;
+    const uint32_t from = hot.sq_next_offset;
+    if (hot.sq_next != hot.sq_tail) return false;
+    const Block& block = pool_.at(hot.sq_next);
+    if (from + size != block.end) return false;
+    TxFrame* const frame = interface_.tx_frame();
+    if (frame == nullptr) return false;
+
+    const bool timestamps = (hot.flags & kHasTimestamps) != 0;
+    std::memcpy(Interface::payload_of(*frame, timestamps ? 12 : 0), block.data + from, size);
+    PlainFields fields;
+    fields.dst_mac = hot.mac.data();
+    fields.window = advertise(hot, cold);
+    fields.remote_ip = remote_ip_of(hot.key);
+    fields.remote_port = remote_port_of(hot.key);
+    fields.local_port = local_port_of(hot.key);
+    fields.seq = hot.snd_nxt;
+    fields.ack = hot.rcv_nxt;
+    fields.flags = kAck | kPsh;
+    fields.ts_value = timestamp_now();
+    fields.ts_echo = hot.ts_recent;
+    if (timestamps) {
+        interface_.send_plain<true>(*frame, fields, size);
+    } else {
+        interface_.send_plain<false>(*frame, fields, size);
+    }
+    note_ack_sent(hot);
+
+    hot.sq_next_offset = block.end;
+    hot.snd_nxt += size;
+    hot.snd_max = hot.snd_nxt;
+    cold.sent_tick = deadline_in(0);
+    if ((hot.flags & kRttTiming) == 0) {
+        hot.flags |= kRttTiming;
+        hot.rtt_seq = hot.snd_nxt;
+        hot.rtt_start_us = now_us();
+    }
+    if (hot.rtx_deadline == 0) hot.rtx_deadline = deadline_in(rto_ticks(hot));
+    // The wheel's node is no later than any other deadline already: they only moved later.
+    if (hot.armed_tick == 0 || seq_gt(hot.armed_tick, hot.rtx_deadline)) rearm(hot);
+    return true;
+}
+
+}  // namespace cachee::net
