@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/pinned_connection.h"
 
-#include <strings.h>
-
 #include <algorithm>
 #include <vector>
 
 #include "base/clock.h"
+#include "controlplane/pinned_command.h"
 #include "controlplane/reply_encoder.h"
-#include "resp/command_table.h"
 
 namespace cachee::controlplane {
 
@@ -33,23 +31,6 @@ size_t quit_reply_bytes(std::string_view replies) {
         if (replies.ends_with(kQuitReply.substr(0, bytes))) return bytes;
     }
     return 0;
-}
-
-// Whatever the case of its letters.
-bool starts_with(std::string_view command, std::string_view beginning) {
-    return command.size() >= beginning.size() &&
-           ::strncasecmp(command.data(), beginning.data(), beginning.size()) == 0;
-}
-
-// REQUIRES: a canonical array; of anything else the answer is no.
-bool may_block(std::string_view command) {
-    const size_t length = command.find('$');
-    const size_t name = command.find("\r\n", length);
-    if (length == std::string_view::npos || name == std::string_view::npos) return false;
-    const std::string_view rest = command.substr(name + 2);
-    const std::string_view arguments[] = {rest.substr(0, rest.find("\r\n"))};
-    const resp::CommandInfo* info = resp::find_command(arguments);
-    return info != nullptr && (info->flags & resp::kCmdBlocking) != 0;
 }
 
 }  // namespace
