@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/pinned_connection.h"
 
-#include <strings.h>
-
 #include <algorithm>
 #include <vector>
 
 #include "base/clock.h"
+#include "controlplane/pinned_command.h"
 #include "controlplane/reply_encoder.h"
 
 namespace cachee::controlplane {
@@ -32,12 +31,6 @@ size_t quit_reply_bytes(std::string_view replies) {
         if (replies.ends_with(kQuitReply.substr(0, bytes))) return bytes;
     }
     return 0;
-}
-
-// Whatever the case of its letters.
-bool starts_with(std::string_view command, std::string_view beginning) {
-    return command.size() >= beginning.size() &&
-           ::strncasecmp(command.data(), beginning.data(), beginning.size()) == 0;
 }
 
 }  // namespace
@@ -88,6 +81,7 @@ class PinnedConnection : public std::enable_shared_from_this<PinnedConnection> {
     void start_release();
     void release();
     void append(std::string_view command);
+    void half_close();
     void note(std::string_view command);
     void ended(std::string reason);
     void finish();
@@ -109,6 +103,7 @@ class PinnedConnection : public std::enable_shared_from_this<PinnedConnection> {
     bool ended_ = false;  // L2 closed; what it sent before is still on its way to the worker
     std::string end_reason_;
     ReplyMode reply_mode_ = ReplyMode::kOn;
+    bool blocks_ = false;     // it used a blocking command
     bool ending_ = false;     // the session sends no more
     bool quit_sent_ = false;  // QUIT is ours, and so is its reply
     uint64_t end_patience_ns_ = 0;
@@ -198,6 +193,7 @@ void PinnedConnection::take_handshake(std::string_view bytes) {
     const std::string commands = std::move(unsent_);
     unsent_.clear();
     write_now(commands);
+    if (ending_ && blocks_) half_close();
 }
 
 bool PinnedConnection::write(std::string_view command, uint64_t queued_bytes_max) {
@@ -219,6 +215,7 @@ void PinnedConnection::append(std::string_view command) {
 // What the command changes in how the session's end and its replies are understood.
 void PinnedConnection::note(std::string_view command) {
     quit_ |= starts_with(command, kQuit);
+    blocks_ |= may_block(command);
     swaps_ |= starts_with(command, "*3\r\n$6\r\nSWAPDB\r\n");
     constexpr std::string_view kClientReply = "*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n";
     if (!starts_with(command, kClientReply)) {
@@ -237,19 +234,33 @@ void PinnedConnection::note(std::string_view command) {
 
 // Not by closing our half of the connection: L2 takes that for the end of the client and throws
 // away the replies it has not written yet. QUIT is executed in every state (MULTI, subscribed) and
-// in its turn; L2 closes once everything is written.
+// in its turn; L2 closes once everything is written. But a session that used a blocking command may
+// be waiting in it: QUIT would wait too, and the command take an element that nobody receives. L2
+// treats it as it would treat the client itself.
 void PinnedConnection::end_when_answered(uint64_t patience_ns) {
     if (ending_) return;
     ending_ = true;
     end_patience_ns_ = patience_ns;
     end_deadline_ns_ = base::monotonic_ns() + patience_ns;
     if (quit_ || ended_) return;
+    if (blocks_) {
+        quit_ = true;
+        if (relaying_) half_close();
+        return;
+    }
     append(kQuit);
     if (reply_mode_ == ReplyMode::kOn) {
         quit_sent_ = true;
     } else {
         quit_ = true;  // no +OK comes: the end of the connection is all the answer there is
     }
+}
+
+// Behind what is still being written.
+void PinnedConnection::half_close() {
+    auto* request = new uv_shutdown_t;
+    const int error = uv_shutdown(request, stream(), [](uv_shutdown_t* done, int) { delete done; });
+    if (error != 0) delete request;  // not connected any more: reading notices
 }
 
 void PinnedConnection::check_end(uint64_t now_ns) {
