@@ -79,6 +79,12 @@ void Worker::take_data(io::SessionIndex index, std::string_view bytes) noexcept 
         if (taken == bytes.size()) [[likely]] return;
         bytes.remove_prefix(taken);
     }
+    take_other_data(index, bytes);
+}
+
+// Not one GET that fills the segment, or what is behind it.
+void Worker::take_other_data(io::SessionIndex index, std::string_view bytes) noexcept {
+    Session& session = sessions_[index];
     if (!session.open || session.closing) return;
     if (session.input.empty() && !session.stalled) [[likely]] {
         bytes.remove_prefix(run_commands(index, session, bytes));

@@ -97,7 +97,7 @@ class Worker {
     // --- worker.cc: the GET path ---
     void take_event(const io::Event& event) noexcept;
     // First of three stages: the bucket's cache line is on its way while the rest of the burst is parsed.
-    void stage(io::SessionIndex index, std::string_view key) noexcept {
+    [[gnu::always_inline]] void stage(io::SessionIndex index, std::string_view key) noexcept {
         if (staged_count_ == kStagedMax) answer_staged();
         Staged& staged = staged_[staged_count_++];
         staged.session = index;
@@ -107,6 +107,7 @@ class Worker {
         staged.partition->prefetch_bucket(staged.hash);
     }
     void answer_staged() noexcept;
+    L1Answer look_once(io::SessionIndex index, Session& session, const Staged& get) noexcept;
     L1Answer answer_from_l1(io::SessionIndex index, Session& session, const Staged& get) noexcept;
     bool reply_with_value(io::SessionIndex index, Session& session, const l1::Lookup& found,
                           bool own) noexcept;
@@ -130,6 +131,7 @@ class Worker {
     void open_session(io::SessionIndex index) noexcept;
     void session_gone(io::SessionIndex index, io::CloseReason reason) noexcept;
     void take_data(io::SessionIndex index, std::string_view bytes) noexcept;
+    void take_other_data(io::SessionIndex index, std::string_view bytes) noexcept;
     size_t take_short_get(io::SessionIndex index, const Session& session,
                           std::string_view bytes) noexcept;
     size_t run_commands(io::SessionIndex index, Session& session, std::string_view bytes) noexcept;

@@ -67,7 +67,8 @@ class Interface {
     void release(const RxFrame* frames, size_t count) noexcept { port_.rx_release(frames, count); }
     // True: a TCP segment for us, in `out`, which points into the frame. Everything else is dealt
     // with.
-    bool handle(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept {
+    [[gnu::always_inline]] bool handle(const RxFrame& frame, uint32_t tick,
+                                       TcpSegment& out) noexcept {
         return take_usual(frame, out) || handle_any(frame, tick, out);
     }
 
