@@ -70,7 +70,8 @@ void Worker::session_gone(io::SessionIndex index, io::CloseReason) noexcept {
     return pair.consumed;
 }
 
-void Worker::take_data(io::SessionIndex index, std::string_view bytes) noexcept {
+// Flat: the hash and the parser are part of it.
+[[gnu::flatten]] void Worker::take_data(io::SessionIndex index, std::string_view bytes) noexcept {
     Session& session = sessions_[index];
     counters_.add(Counter::bytes_in, bytes.size());
     // Plain: open, not stalled, not closing.
@@ -83,7 +84,7 @@ void Worker::take_data(io::SessionIndex index, std::string_view bytes) noexcept 
 }
 
 // Not one GET that fills the segment, or what is behind it.
-void Worker::take_other_data(io::SessionIndex index, std::string_view bytes) noexcept {
+[[gnu::noinline]] void Worker::take_other_data(io::SessionIndex index, std::string_view bytes) noexcept {
     Session& session = sessions_[index];
     if (!session.open || session.closing) return;
     if (session.input.empty() && !session.stalled) [[likely]] {

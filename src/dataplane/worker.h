@@ -115,7 +115,7 @@ class Worker {
                                 bool own) noexcept;
     void miss(io::SessionIndex index, Session& session, const Staged& get) noexcept;
     // Events wait for the ring, or the parked table has no room for another burst of misses.
-    bool congested() const noexcept {
+    [[gnu::always_inline]] bool congested() const noexcept {
         return queued_next_ != queued_.size() ||
                parked_.used() + 2 * kStagedMax > options_.parked_requests_max;
     }
