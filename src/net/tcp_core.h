@@ -239,7 +239,7 @@ class TcpCore final : public TcpTransport {
     size_t events_max_ = 0;
     size_t events_count_ = 0;
     size_t held_count_ = 0;
-    uint32_t predicted_ = 0;  // segments of this burst
+    uint32_t predicted_ = 0;            // segments of this burst
     uint32_t blocks_later_ = kNoBlock;  // delivered; freed by release()
     uint32_t resolutions_seen_ = 0;
     uint16_t ephemeral_next_ = 0;
