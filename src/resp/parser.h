@@ -37,6 +37,13 @@ class ArgumentList {
         unquoted_.clear();
     }
     void push(std::string_view view) { views_.push_back(view); }
+    // Replaces all.
+    void set_pair(std::string_view first, std::string_view second) {
+        if (views_.size() != 2) views_.resize(2);
+        views_[0] = first;
+        views_[1] = second;
+        unquoted_.clear();
+    }
     void reserve(size_t n) { views_.reserve(n); }
     // For inline parsing: decoded bytes live here. The views are set after all were decoded.
     std::vector<char>& unquoted() { return unquoted_; }
