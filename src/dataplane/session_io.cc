@@ -56,10 +56,11 @@ void Worker::session_gone(io::SessionIndex index, io::CloseReason) noexcept {
     counters_.add(Counter::sessions_closed);
 }
 
-// The shortest way of the most frequent request: staged in one go. Returns its bytes; 0: not that, or it
-// cannot be staged now.
-[[gnu::always_inline]] inline size_t Worker::take_short_get(io::SessionIndex index, const Session& session,
-                                     std::string_view bytes) noexcept {
+// The shortest way of the most frequent request: staged in one go. Returns its bytes; 0: not that,
+// or it cannot be staged now.
+[[gnu::always_inline]] inline size_t Worker::take_short_get(io::SessionIndex index,
+                                                            const Session& session,
+                                                            std::string_view bytes) noexcept {
     resp::ShortPair pair;
     if (!session.plain || session.parse.needed_bytes != 0) return 0;
     if (!resp::parse_short_pair(bytes, options_.limits, pair)) return 0;
@@ -71,15 +72,24 @@ void Worker::session_gone(io::SessionIndex index, io::CloseReason) noexcept {
     return pair.consumed;
 }
 
-void Worker::take_data(io::SessionIndex index, std::string_view bytes) noexcept {
+// Flat: the hash and the parser are part of it.
+[[gnu::flatten]] void Worker::take_data(io::SessionIndex index, std::string_view bytes) noexcept {
     Session& session = sessions_[index];
     counters_.add(Counter::bytes_in, bytes.size());
     // Plain: open, not stalled, not closing.
     if (session.input.empty()) [[likely]] {
         const size_t taken = take_short_get(index, session, bytes);
-        if (taken == bytes.size()) [[likely]] return;
+        if (taken == bytes.size()) [[likely]]
+            return;
         bytes.remove_prefix(taken);
     }
+    take_other_data(index, bytes);
+}
+
+// Not one GET that fills the segment, or what is behind it.
+[[gnu::noinline]] void Worker::take_other_data(io::SessionIndex index,
+                                               std::string_view bytes) noexcept {
+    Session& session = sessions_[index];
     if (!session.open || session.closing) return;
     if (session.input.empty() && !session.stalled) [[likely]] {
         bytes.remove_prefix(run_commands(index, session, bytes));

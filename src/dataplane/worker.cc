@@ -117,24 +117,6 @@ void Worker::take_event(const io::Event& event) noexcept {
     }
 }
 
-// Second stage: the items of all. Third: compare, copy into the replies; or park.
-void Worker::answer_staged() noexcept {
-    if (staged_count_ == 0) return;
-    const size_t count = staged_count_;
-    staged_count_ = 0;
-    if (count > 1 && l1_trusted()) {
-        for (size_t i = 0; i < count; ++i) staged_[i].partition->prefetch_item(staged_[i].hash);
-    }
-    for (size_t i = 0; i < count; ++i) {
-        const Staged& get = staged_[i];
-        Session& session = sessions_[get.session];
-        if (session.closing) continue;
-        if (answer_from_l1(get.session, session, get) != L1Answer::kAnswered) {
-            miss(get.session, session, get);
-        }
-    }
-}
-
 // Copies the value into the reply; false when it changed while it was copied (nothing was sent).
 [[gnu::always_inline]] inline bool Worker::reply_with_value(io::SessionIndex index,
                                                             Session& session,
@@ -158,6 +140,41 @@ void Worker::answer_staged() noexcept {
     return true;
 }
 
+// The usual hit. kUnsure: answer_from_l1() is to find out.
+[[gnu::always_inline]] inline Worker::L1Answer Worker::look_once(io::SessionIndex index,
+                                                                 Session& session,
+                                                                 const Staged& get) noexcept {
+    if (!l1_trusted() || (session.keys_in_flight & key_bit(get.hash)) != 0)
+        return L1Answer::kUnsure;
+    const l1::Lookup found = get.partition->find(get.hash, get.key, now_ms_, generation_);
+    if (found.status == l1::FindStatus::kMiss) return L1Answer::kMiss;
+    if (found.status != l1::FindStatus::kHit) return L1Answer::kUnsure;
+    if (!reply_with_value(index, session, found, get.own)) return L1Answer::kUnsure;
+    counters_.add(Counter::l1_hits);
+    if (get.own && (++hits_ & 7) == 0) own_partition_.touch(get.hash);
+    return L1Answer::kAnswered;
+}
+
+// Second stage: the items of all. Third: compare, copy into the replies; or park.
+void Worker::answer_staged() noexcept {
+    if (staged_count_ == 0) return;
+    const size_t count = staged_count_;
+    staged_count_ = 0;
+    if (count > 1 && l1_trusted()) {
+        for (size_t i = 0; i < count; ++i) staged_[i].partition->prefetch_item(staged_[i].hash);
+    }
+    for (size_t i = 0; i < count; ++i) {
+        const Staged& get = staged_[i];
+        Session& session = sessions_[get.session];
+        if (session.closing) continue;
+        L1Answer answer = look_once(get.session, session, get);
+        if (answer == L1Answer::kAnswered) [[likely]]
+            continue;
+        if (answer == L1Answer::kUnsure) answer = answer_from_l1(get.session, session, get);
+        if (answer != L1Answer::kAnswered) miss(get.session, session, get);
+    }
+}
+
 Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session,
                                         const Staged& get) noexcept {
     if (!l1_trusted()) {
@@ -165,17 +182,10 @@ Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session
         return L1Answer::kUnsure;
     }
     if ((session.keys_in_flight & key_bit(get.hash)) != 0) return L1Answer::kUnsure;
-    const l1::Partition& partition = *get.partition;
-    const bool own = get.own;
     // Another worker may be writing: a copy is good only if the bucket did not change meanwhile.
     for (int attempt = 0; attempt < 4; ++attempt) {
-        const l1::Lookup found = partition.find(get.hash, get.key, now_ms_, generation_);
-        if (found.status == l1::FindStatus::kMiss) return L1Answer::kMiss;
-        if (found.status == l1::FindStatus::kHit && reply_with_value(index, session, found, own)) {
-            counters_.add(Counter::l1_hits);
-            if (own && (++hits_ & 7) == 0) own_partition_.touch(get.hash);
-            return L1Answer::kAnswered;
-        }
+        const L1Answer answer = look_once(index, session, get);
+        if (answer != L1Answer::kUnsure) return answer;
         counters_.add(Counter::l1_read_retries);
     }
     return L1Answer::kUnsure;

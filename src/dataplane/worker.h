@@ -97,8 +97,9 @@ class Worker {
 
     // --- worker.cc: the GET path ---
     void take_event(const io::Event& event) noexcept;
-    // First of three stages: the bucket's cache line is on its way while the rest of the burst is parsed.
-    void stage(io::SessionIndex index, std::string_view key) noexcept {
+    // First of three stages: the bucket's cache line is on its way while the rest of the burst is
+    // parsed.
+    [[gnu::always_inline]] void stage(io::SessionIndex index, std::string_view key) noexcept {
         if (staged_count_ == kStagedMax) answer_staged();
         Staged& staged = staged_[staged_count_++];
         staged.session = index;
@@ -108,6 +109,7 @@ class Worker {
         staged.partition->prefetch_bucket(staged.hash);
     }
     void answer_staged() noexcept;
+    L1Answer look_once(io::SessionIndex index, Session& session, const Staged& get) noexcept;
     L1Answer answer_from_l1(io::SessionIndex index, Session& session, const Staged& get) noexcept;
     bool reply_with_value(io::SessionIndex index, Session& session, const l1::Lookup& found,
                           bool own) noexcept;
@@ -115,7 +117,7 @@ class Worker {
                                 bool own) noexcept;
     void miss(io::SessionIndex index, Session& session, const Staged& get) noexcept;
     // Events wait for the ring, or the parked table has no room for another burst of misses.
-    bool congested() const noexcept {
+    [[gnu::always_inline]] bool congested() const noexcept {
         return queued_next_ != queued_.size() ||
                parked_.used() + 2 * kStagedMax > options_.parked_requests_max;
     }
@@ -131,6 +133,7 @@ class Worker {
     void open_session(io::SessionIndex index) noexcept;
     void session_gone(io::SessionIndex index, io::CloseReason reason) noexcept;
     void take_data(io::SessionIndex index, std::string_view bytes) noexcept;
+    void take_other_data(io::SessionIndex index, std::string_view bytes) noexcept;
     size_t take_short_get(io::SessionIndex index, const Session& session,
                           std::string_view bytes) noexcept;
     size_t run_commands(io::SessionIndex index, Session& session, std::string_view bytes) noexcept;

@@ -188,7 +188,7 @@ void Interface::send_segment(TxFrame& frame, const SegmentFields& fields,
         frame.flags |= kTxTso;
         frame.tso_mss = fields.tso_mss;
     }
-    finish_checksums(frame, ip, tcp, fields.remote_ip, tcp_bytes, tso);
+    frame.flags |= finish_checksums(ip, tcp, fields.remote_ip, tcp_bytes, tso);
     stage(frame, kEthernetBytes + kIpv4Bytes + tcp_bytes);
 }
 

@@ -67,7 +67,8 @@ class Interface {
     void release(const RxFrame* frames, size_t count) noexcept { port_.rx_release(frames, count); }
     // True: a TCP segment for us, in `out`, which points into the frame. Everything else is dealt
     // with.
-    bool handle(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept {
+    [[gnu::always_inline]] bool handle(const RxFrame& frame, uint32_t tick,
+                                       TcpSegment& out) noexcept {
         return take_usual(frame, out) || handle_any(frame, tick, out);
     }
 
@@ -82,14 +83,20 @@ class Interface {
     // A frame to fill, or nullptr when the port has none. Must be followed by send_*() of that
     // frame.
     TxFrame* tx_frame() noexcept {
+        TxFrame* const frame = next_frame();
+        if (frame == nullptr) return nullptr;
+        frame->flags = 0;
+        frame->l2_bytes = 0;
+        frame->l3_bytes = 0;
+        frame->l4_bytes = 0;
+        frame->tso_mss = 0;
+        return frame;
+    }
+    // The same for send_plain(), which sets all of the frame's fields.
+    TxFrame* next_frame() noexcept {
         if ((staged_count_ == kStagedMax || spare_count_ == 0) && !make_room()) return nullptr;
         TxFrame& frame = staged_[staged_count_];
         frame = spare_[--spare_count_];
-        frame.flags = 0;
-        frame.l2_bytes = 0;
-        frame.l3_bytes = 0;
-        frame.l4_bytes = 0;
-        frame.tso_mss = 0;
         return &frame;
     }
     static uint8_t* payload_of(TxFrame& frame, uint32_t option_bytes) noexcept {
@@ -115,8 +122,8 @@ class Interface {
     bool take_usual(const RxFrame& frame, TcpSegment& out) const noexcept;
     bool handle_any(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept;
     bool make_room() noexcept;
-    void finish_checksums(TxFrame& frame, uint8_t* ip, uint8_t* tcp, uint32_t remote_ip,
-                          uint32_t tcp_bytes, bool tso) noexcept;
+    uint16_t finish_checksums(uint8_t* ip, uint8_t* tcp, uint32_t remote_ip, uint32_t tcp_bytes,
+                              bool tso) noexcept;
     void stage(TxFrame& frame, uint32_t size) noexcept {
         frame.size = size;
         ++staged_count_;
@@ -230,29 +237,32 @@ template <bool kTimestamps>
         store_be32(tcp + kTcpBytes + 4, fields.ts_value);
         store_be32(tcp + kTcpBytes + 8, fields.ts_echo);
     }
+    frame.flags = finish_checksums(ip, tcp, fields.remote_ip, tcp_bytes, false);
     frame.l2_bytes = kEthernetBytes;
+    frame.l4_bytes = kHeaderBytes;
     frame.l3_bytes = kIpv4Bytes;
-    frame.l4_bytes = static_cast<uint8_t>(kHeaderBytes);
-    finish_checksums(frame, ip, tcp, fields.remote_ip, tcp_bytes, false);
+    frame.tso_mss = 0;
     stage(frame, kEthernetBytes + kIpv4Bytes + tcp_bytes);
 }
 
-// Both checksum fields, done here or left to the port.
-inline void Interface::finish_checksums(TxFrame& frame, uint8_t* ip, uint8_t* tcp,
-                                        uint32_t remote_ip, uint32_t tcp_bytes, bool tso) noexcept {
+// Both checksum fields, done here or left to the port: then its flags are returned.
+inline uint16_t Interface::finish_checksums(uint8_t* ip, uint8_t* tcp, uint32_t remote_ip,
+                                            uint32_t tcp_bytes, bool tso) noexcept {
+    uint16_t flags = 0;
     if (tso || info_.tx_ip_checksum) {
-        frame.flags |= kTxIpChecksum;
+        flags |= kTxIpChecksum;
     } else {
         checksum_store(ip + 10, checksum_finish(checksum_add(ip, kIpv4Bytes, 0)));
     }
     const uint64_t pseudo =
         pseudo_header_sum(options_.local_ip, remote_ip, kProtocolTcp, tso ? 0 : tcp_bytes);
     if (tso || info_.tx_tcp_checksum) {
-        frame.flags |= kTxTcpChecksum;
+        flags |= kTxTcpChecksum;
         checksum_store(tcp + 16, checksum_fold(pseudo));
     } else {
         checksum_store(tcp + 16, checksum_finish(checksum_add(tcp, tcp_bytes, pseudo)));
     }
+    return flags;
 }
 
 }  // namespace cachee::net

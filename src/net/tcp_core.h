@@ -67,12 +67,16 @@ class TcpCore final : public TcpTransport {
     void receive_burst(size_t room) noexcept;
     bool event_room() const noexcept { return events_count_ < events_max_; }
     void emit(const Hot& hot, io::EventKind kind, const uint8_t* data, uint32_t size) noexcept {
-        events_[events_count_++] = {kind, io::CloseReason::kLocal, index_of(hot), data, size};
+        emit(index_of(hot), kind, data, size);
     }
-    void mark_dirty(Hot& hot) noexcept {
+    void emit(uint32_t index, io::EventKind kind, const uint8_t* data, uint32_t size) noexcept {
+        events_[events_count_++] = {kind, io::CloseReason::kLocal, index, data, size};
+    }
+    void mark_dirty(Hot& hot) noexcept { mark_dirty(hot, index_of(hot)); }
+    void mark_dirty(Hot& hot, uint32_t index) noexcept {
         if ((hot.flags & kDirty) != 0) return;
         hot.flags |= kDirty;
-        dirty_.push(index_of(hot));
+        dirty_.push(index);
     }
     void mark_ready(Hot& hot) noexcept {
         if ((hot.flags & kReady) != 0) return;
@@ -106,8 +110,8 @@ class TcpCore final : public TcpTransport {
     void update_gauges() noexcept;
 
     // --- tcp_fast.cc
-    void input(const TcpSegment& segment, uint64_t home) noexcept;
-    bool input_fast(Hot& hot, Cold& cold, const TcpSegment& segment) noexcept;
+    void input(const TcpSegment& segment, ConnectionKey key, uint64_t home) noexcept;
+    bool input_fast(uint32_t index, const TcpSegment& segment) noexcept;
     bool acked_fast(Hot& hot, Cold& cold, uint32_t ack) noexcept;
     bool output_fast(Hot& hot, Cold& cold) noexcept;
 
@@ -235,13 +239,15 @@ class TcpCore final : public TcpTransport {
     size_t events_max_ = 0;
     size_t events_count_ = 0;
     size_t held_count_ = 0;
+    uint32_t predicted_ = 0;            // segments of this burst
     uint32_t blocks_later_ = kNoBlock;  // delivered; freed by release()
     uint32_t resolutions_seen_ = 0;
     uint16_t ephemeral_next_ = 0;
     std::array<RxFrame, kBurst> held_;
     std::array<TcpSegment, kBurst> segments_;
     std::array<bool, kBurst> is_tcp_;
-    std::array<uint64_t, kBurst> homes_;  // of the segments, in table_
+    std::array<ConnectionKey, kBurst> keys_;  // of the segments
+    std::array<uint64_t, kBurst> homes_;      // where table_ looks first for them
 };
 
 // What the window field says, and moves the promised edge. It never moves left, and moves right

@@ -23,20 +23,21 @@ void TcpCore::receive_burst(size_t room) noexcept {
         is_tcp_[i] = interface_.handle(held_[i], now_tick_, segments_[i]);
         if (!is_tcp_[i]) continue;
         const TcpSegment& segment = segments_[i];
-        homes_[i] =
-            table_.prefetch(connection_key(segment.src_ip, segment.src_port, segment.dst_port));
+        keys_[i] = connection_key(segment.src_ip, segment.src_port, segment.dst_port);
+        homes_[i] = table_.prefetch(keys_[i]);
     }
     for (size_t i = 0; i < held_count_; ++i) {
-        if (is_tcp_[i]) input(segments_[i], homes_[i]);
+        if (is_tcp_[i]) input(segments_[i], keys_[i], homes_[i]);
     }
+    count(Counter::tcp_fast_path, predicted_);
+    predicted_ = 0;
 }
 
-[[gnu::always_inline]] inline void TcpCore::input(const TcpSegment& segment,
+[[gnu::always_inline]] inline void TcpCore::input(const TcpSegment& segment, ConnectionKey key,
                                                   uint64_t home) noexcept {
-    const ConnectionKey key = connection_key(segment.src_ip, segment.src_port, segment.dst_port);
     const uint32_t id = table_.find_from(home, key);
     if (id < half_base_) {
-        if (!input_fast(hot_[id], cold_[id], segment)) input_session(hot_[id], segment);
+        if (!input_fast(id, segment)) input_session(hot_[id], segment);
     } else if (id == ConnectionTable::kNone) {
         input_no_connection(segment, key);
     } else if (id < wait_base_) {
@@ -48,8 +49,9 @@ void TcpCore::receive_burst(size_t room) noexcept {
 
 // Header prediction (RFC 1122 era, Van Jacobson): the next bytes in order, or an ACK of what is in
 // flight, with nothing unusual anywhere. False: nothing was done.
-[[gnu::always_inline]] inline bool TcpCore::input_fast(Hot& hot, Cold& cold,
+[[gnu::always_inline]] inline bool TcpCore::input_fast(uint32_t index,
                                                        const TcpSegment& segment) noexcept {
+    Hot& hot = hot_[index];
     constexpr uint32_t kSlowFlags = kStored | kPaused | kReady | kRecovery | kFinQueued |
                                     kFinReceived | kFinSeen | kLingering | kPersist;
     if (hot.state != State::kEstablished || (hot.flags & kSlowFlags) != 0) return false;
@@ -65,17 +67,18 @@ void TcpCore::receive_burst(size_t room) noexcept {
     if (segment.size > 0 && !event_room()) return false;
     if (timestamps && hot.rcv_acked == segment.seq) hot.ts_recent = segment.ts_value;
     hot.heard_tick = now_tick_;
-    count(Counter::tcp_fast_path);
+    ++predicted_;
     hot.snd_wnd = segment.window << hot.snd_scale;
     hot.snd_wl1 = segment.seq;
     hot.snd_wl2 = segment.ack;
-    if (newly_acked != 0 && !acked_fast(hot, cold, segment.ack)) acked(hot, segment.ack, segment);
+    if (newly_acked != 0 && !acked_fast(hot, cold_[index], segment.ack))
+        acked(hot, segment.ack, segment);
     if (segment.size > 0) {
         hot.rcv_nxt += segment.size;
         hot.rcv_read = hot.rcv_nxt;
-        emit(hot, EventKind::kData, segment.data, segment.size);
+        emit(index, EventKind::kData, segment.data, segment.size);
         hot.flags |= kAckDelayed;
-        mark_dirty(hot);
+        mark_dirty(hot, index);
     }
     if ((hot.flags & kWritableDue) != 0) mark_ready(hot);
     return true;
@@ -138,14 +141,20 @@ void TcpCore::flush(uint64_t now_ns) noexcept {
     if (hot.sq_next != hot.sq_tail) return false;
     const Block& block = pool_.at(hot.sq_next);
     if (from + size != block.end) return false;
-    TxFrame* const frame = interface_.tx_frame();
+    TxFrame* const frame = interface_.next_frame();
     if (frame == nullptr) return false;
 
     const bool timestamps = (hot.flags & kHasTimestamps) != 0;
     std::memcpy(Interface::payload_of(*frame, timestamps ? 12 : 0), block.data + from, size);
     PlainFields fields;
     fields.dst_mac = hot.mac.data();
-    fields.window = advertise(hot, cold);
+    // Usually all was read and the window has not shrunk enough to be worth moving its edge.
+    const uint32_t left = hot.rcv_edge - hot.rcv_nxt;
+    const uint32_t shrunk = options_.receive_window_bytes - left;
+    const bool edge_stays = hot.rcv_read == hot.rcv_nxt && shrunk < cold.our_mss &&
+                            shrunk < options_.receive_window_bytes / 2;
+    fields.window = edge_stays ? static_cast<uint16_t>(std::min(left >> hot.rcv_scale, 65535u))
+                               : advertise(hot, cold);
     fields.remote_ip = remote_ip_of(hot.key);
     fields.remote_port = remote_port_of(hot.key);
     fields.local_port = local_port_of(hot.key);

@@ -101,7 +101,7 @@ struct alignas(64) Hot {
 };
 static_assert(sizeof(Hot) == 128);
 
-struct Cold {
+struct alignas(64) Cold {
     uint32_t iss = 0;
     uint32_t irs = 0;
     uint32_t recover = 0;      // RFC 6582
@@ -120,6 +120,7 @@ struct Cold {
     bool partial_acked = false;  // the first partial ACK of this recovery was seen
     io::CloseReason reason = io::CloseReason::kLocal;
 };
+static_assert(sizeof(Cold) == 64);
 
 struct HalfOpen {
     ConnectionKey key = 0;

@@ -371,13 +371,12 @@ ParseResult parse_inline(std::string_view buffer, const Limits& limits, ParseSta
 ParseResult parse_command(std::string_view buffer, const Limits& limits, ParseState& state,
                           ArgumentList& arguments) {
     if (state.needed_bytes == 0) [[likely]] {
-        arguments.clear();
         ShortPair pair;
         if (parse_short_pair(buffer, limits, pair)) [[likely]] {
-            arguments.push({pair.name, 3});
-            arguments.push(pair.argument);
+            arguments.set_pair({pair.name, 3}, pair.argument);
             return {ParseStatus::kComplete, pair.consumed, {}};
         }
+        arguments.clear();
         size_t consumed = 0;
         if (collect_array(buffer, limits, arguments, consumed)) [[likely]] {
             return {ParseStatus::kComplete, consumed, {}};

@@ -37,6 +37,13 @@ class ArgumentList {
         unquoted_.clear();
     }
     void push(std::string_view view) { views_.push_back(view); }
+    // Replaces all.
+    void set_pair(std::string_view first, std::string_view second) {
+        if (views_.size() != 2) views_.resize(2);
+        views_[0] = first;
+        views_[1] = second;
+        unquoted_.clear();
+    }
     void reserve(size_t n) { views_.reserve(n); }
     // For inline parsing: decoded bytes live here. The views are set after all were decoded.
     std::vector<char>& unquoted() { return unquoted_; }
@@ -77,18 +84,19 @@ struct ParseResult {
 ParseResult parse_command(std::string_view buffer, const Limits& limits, ParseState& state,
                           ArgumentList& arguments);
 
-// The shape of nearly all requests to a cache: a name of three letters and one argument of 1 to 99 bytes,
+// The shape of nearly all requests to a cache: a name of three letters and one argument of 1 to 99
+// bytes,
 //   "*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000001\r\n"
 struct ShortPair {
     const char* name;  // three bytes
     std::string_view argument;
     size_t consumed;
 };
-// True: parse_command() with a fresh state would find just these two arguments at the start of `buffer`.
-// False says nothing about it.
+// True: parse_command() with a fresh state would find just these two arguments at the start of
+// `buffer`. False says nothing about it.
 [[gnu::always_inline]] inline bool parse_short_pair(std::string_view buffer, const Limits& limits,
                                                     ShortPair& out) noexcept {
-    constexpr size_t kNameAt = 8;        // behind "*2\r\n$3\r\n"
+    constexpr size_t kNameAt = 8;           // behind "*2\r\n$3\r\n"
     constexpr size_t kCountAt = 8 + 3 + 3;  // behind the name, its line end, and '$'
     constexpr size_t kLeast = kCountAt + 3 + 1 + 2;
     const char* const p = buffer.data();

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/rng.h"
 #include "drivers/sim/sim_link.h"
 #include "net/bytes.h"
 #include "net/checksum.h"
@@ -169,6 +170,106 @@ TEST_F(Fixture, Handle_WhatIsNotForUs_IsDroppedUnderItsCounter) {
     EXPECT_FALSE(receive());
     EXPECT_EQ(counters.get(Counter::drop_malformed), 1u);
     EXPECT_FALSE(sent());
+}
+
+// The fast way judges several fields at once; with unknown checksums the general way takes over.
+TEST_F(Fixture, Handle_FastAndGeneralWay_AgreeOnMutatedSegments) {
+    constexpr uint64_t kSeed = 20261123;
+    SCOPED_TRACE("seed " + std::to_string(kSeed));
+    base::Rng rng(kSeed);
+    Interface trusting{link.end(0), {kOurs, 24, 0x0a0000fe, false}, &counters};
+    uint32_t segments = 0;
+    for (int round = 0; round < 20000; ++round) {
+        const uint32_t option_bytes = rng.next() % 2 == 0 ? 12 : 0;
+        const auto payload = static_cast<uint32_t>(rng.next() % 40);
+        std::vector<uint8_t> bytes = ethernet(kEtherTypeIpv4);
+        bytes.resize(kEthernetBytes + kIpv4Bytes + kTcpBytes + option_bytes + payload);
+        uint8_t* const ip = &bytes[kEthernetBytes];
+        uint8_t* const tcp = ip + kIpv4Bytes;
+        ip[0] = 0x45;
+        store_be16(ip + 2, static_cast<uint16_t>(bytes.size() - kEthernetBytes));
+        ip[6] = 0x40;
+        ip[9] = kProtocolTcp;
+        store_be32(ip + 12, kPeer);
+        store_be32(ip + 16, kOurs);
+        for (uint32_t i = 0; i < 12; ++i) tcp[i] = static_cast<uint8_t>(rng.next() | 1);
+        tcp[12] = static_cast<uint8_t>((kTcpBytes + option_bytes) << 2);
+        tcp[13] = kAck;
+        if (option_bytes != 0) store_be32(tcp + kTcpBytes, 0x0101080a);
+        for (uint64_t i = rng.next() % 3; i > 0; --i) {
+            bytes[rng.next() % bytes.size()] ^= static_cast<uint8_t>(1u << rng.next() % 8);
+        }
+        if (rng.next() % 8 == 0) bytes.resize(rng.next() % bytes.size() + 1);
+
+        RxFrame frame{.data = bytes.data(), .size = static_cast<uint32_t>(bytes.size())};
+        TcpSegment general;
+        const bool taken = trusting.handle(frame, 1, general);
+        frame.ip_checksum = frame.tcp_checksum = Checksum::kGood;
+        TcpSegment fast;
+        ASSERT_EQ(trusting.handle(frame, 1, fast), taken) << round;
+        trusting.push();
+        if (!taken) continue;
+        ++segments;
+        ASSERT_EQ(fast.src_ip, general.src_ip) << round;
+        ASSERT_EQ(fast.src_port, general.src_port) << round;
+        ASSERT_EQ(fast.dst_port, general.dst_port) << round;
+        ASSERT_EQ(fast.seq, general.seq) << round;
+        ASSERT_EQ(fast.ack, general.ack) << round;
+        ASSERT_EQ(fast.window, general.window) << round;
+        ASSERT_EQ(fast.flags, general.flags) << round;
+        ASSERT_EQ(fast.data, general.data) << round;
+        ASSERT_EQ(fast.size, general.size) << round;
+        ASSERT_EQ(fast.src_mac, general.src_mac) << round;
+        ASSERT_EQ(fast.mss, general.mss) << round;
+        ASSERT_EQ(fast.window_scale, general.window_scale) << round;
+        ASSERT_EQ(fast.sack_permitted, general.sack_permitted) << round;
+        ASSERT_EQ(fast.has_timestamps, general.has_timestamps) << round;
+        if (!fast.has_timestamps) continue;
+        ASSERT_EQ(fast.ts_value, general.ts_value) << round;
+        ASSERT_EQ(fast.ts_echo, general.ts_echo) << round;
+    }
+    EXPECT_GT(segments, 5000u);
+    while (sent().has_value()) {
+    }
+}
+
+TEST_F(Fixture, SendPlain_WithTimestamps_WritesWhatSendSegmentWrites) {
+    SegmentFields fields;
+    fields.dst_mac = kPeerMac;
+    fields.window = 0x1234;
+    fields.remote_ip = kPeer;
+    fields.remote_port = 40000;
+    fields.local_port = 6379;
+    fields.seq = 0x01020304;
+    fields.ack = 0xfffefdfc;
+    fields.flags = kAck | kPsh;
+    fields.option_bytes = 12;
+    store_be32(fields.options, 0x0101080a);
+    store_be32(fields.options + 4, 77);
+    store_be32(fields.options + 8, 99);
+    TxFrame* frame = interface.tx_frame();
+    ASSERT_NE(frame, nullptr);
+    std::memcpy(Interface::payload_of(*frame, 12), "+PONG\r\n", 7);
+    interface.send_segment(*frame, fields, 7);
+    frame = interface.next_frame();
+    ASSERT_NE(frame, nullptr);
+    std::memcpy(Interface::payload_of(*frame, 12), "+PONG\r\n", 7);
+    interface.send_plain<true>(*frame,
+                               {kPeerMac.data(), fields.window, kPeer, 40000, 6379, fields.seq,
+                                fields.ack, fields.flags, 77, 99},
+                               7);
+    interface.push();
+    std::optional<std::vector<uint8_t>> general = sent();
+    std::optional<std::vector<uint8_t>> plain = sent();
+    ASSERT_TRUE(general.has_value());
+    ASSERT_TRUE(plain.has_value());
+    for (std::vector<uint8_t>* bytes : {&*general, &*plain}) {
+        EXPECT_EQ(checksum_fold(checksum_add(&(*bytes)[kEthernetBytes], kIpv4Bytes, 0)), 0xffff);
+        std::memset(&(*bytes)[kEthernetBytes + 4], 0, 2);   // the identification counts up,
+        std::memset(&(*bytes)[kEthernetBytes + 10], 0, 2);  // and the checksum with it
+    }
+    EXPECT_EQ(*general, *plain);
+    EXPECT_EQ(counters.get(Counter::frames_out), 2u);
 }
 
 }  // namespace

@@ -34,7 +34,10 @@ std::string both(Append append) {
 }
 
 TEST(Encoder, RawWriters_Extremes_FitTheirBounds) {
-    EXPECT_EQ(written([](uint8_t* out) { return write_bulk_header(out, 0); }), "$0\r\n");
+    for (uint64_t bytes = 0; bytes < 1100; ++bytes) {
+        EXPECT_EQ(written([bytes](uint8_t* out) { return write_bulk_header(out, bytes); }),
+                  "$" + std::to_string(bytes) + "\r\n");
+    }
     const std::string header =
         written([](uint8_t* out) { return write_bulk_header(out, UINT64_MAX); });
     EXPECT_EQ(header, "$18446744073709551615\r\n");

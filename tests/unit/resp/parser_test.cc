@@ -113,6 +113,32 @@ TEST(Parser, Array_Pipeline_ConsumesOneCommandOnly) {
               complete(one.size(), {"SET", "key", std::string("a\0b\r\n", 5)}));
 }
 
+// What the short way takes, the resumed parse (which never goes it) finds too.
+TEST(Parser, ShortPair_LengthsAndMutations_AgreeWithTheGeneralWay) {
+    const Limits limits{.bulk_bytes_max = 90};
+    uint32_t taken = 0;
+    for (size_t bytes = 0; bytes <= 120; ++bytes) {
+        const std::string whole = command({"GET", std::string(bytes, 'k')}) + "*1";
+        for (size_t at = 0; at < std::min<size_t>(whole.size(), 24); ++at) {
+            for (const char c : {whole[at], '0', '9', '$', '\r', '\n', '-', '\xff'}) {
+                std::string mutated = whole;
+                mutated[at] = c;
+                ShortPair pair;
+                if (!parse_short_pair(mutated, limits, pair)) continue;
+                ++taken;
+                const Outcome general = parse_pieces(mutated, {1, mutated.size()}, limits);
+                EXPECT_EQ(general, complete(pair.consumed, {std::string(pair.name, 3),
+                                                            std::string(pair.argument)}));
+            }
+        }
+        for (size_t size = 0; size < whole.size() - 2; ++size) {
+            ShortPair pair;
+            EXPECT_FALSE(parse_short_pair(std::string_view(whole).substr(0, size), limits, pair));
+        }
+    }
+    EXPECT_GT(taken, 1000u);
+}
+
 TEST(Parser, Array_EmptyBulk_IsAnArgument) {
     EXPECT_EQ(parse_whole("*1\r\n$0\r\n\r\n"), complete(10, {""}));
 }
