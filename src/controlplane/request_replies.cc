@@ -77,10 +77,21 @@ bool RequestRouter::install_fetched(Request& request, size_t index, const redisR
     return coherence_.fill(record->key, record->hash, {value.str, value.len}, deadline_ms, nullptr);
 }
 
+// Before a fetched value is shown to anybody, the owner's L1 must hold nothing older: the push that
+// will tell of the change may still be behind this reply (L2 sends BCAST pushes at the end of its
+// turn), and a reader would see the new value and then, from L1, the old one.
+void RequestRouter::supersede(const KeyGuard::Record* record, bool installed, Barrier& barrier) {
+    if (installed) {
+        coherence_.add_owner(record->hash, barrier);
+    } else {
+        coherence_.invalidate(record->key, &barrier);
+    }
+}
+
 void RequestRouter::settle_fetch(Request& request, const redisReply& reply) {
-    install_fetched(request, 0, reply);
+    const bool installed = install_fetched(request, 0, reply);
     Barrier barrier;
-    if (coherence_.attached()) coherence_.add_owner(request.records[0]->hash, barrier);
+    if (coherence_.attached()) supersede(request.records[0], installed, barrier);
     reply_all(request, reply, barrier);
 }
 
@@ -89,8 +100,8 @@ void RequestRouter::settle_mget(Request& request, const redisReply& reply) {
     if (reply.type == REDIS_REPLY_ARRAY && reply.elements == request.records.size() &&
         coherence_.attached()) {
         for (size_t i = 0; i < reply.elements; ++i) {
-            install_fetched(request, i, *reply.element[i]);
-            coherence_.add_owner(request.records[i]->hash, barrier);
+            const bool installed = install_fetched(request, i, *reply.element[i]);
+            supersede(request.records[i], installed, barrier);
         }
     }
     reply_all(request, reply, barrier);

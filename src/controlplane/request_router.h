@@ -92,6 +92,7 @@ class RequestRouter {
     void send(Request* request);
     void on_reply(Request* request, const redisReply* reply);
     void on_lost(Request* request);
+    void supersede(const KeyGuard::Record* record, bool installed, Barrier& barrier);
     void settle_fetch(Request& request, const redisReply& reply);
     void settle_mget(Request& request, const redisReply& reply);
     void settle_command(Request& request, const redisReply& reply);
