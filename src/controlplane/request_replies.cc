@@ -62,7 +62,8 @@ void RequestRouter::on_lost(Request* request) {
 }
 
 // The value at `index` was not touched from the moment it was asked for: it goes to L1.
-bool RequestRouter::install_fetched(Request& request, size_t index, const redisReply& value) {
+bool RequestRouter::install_fetched(Request& request, size_t index, const redisReply& value,
+                                    Barrier& barrier) {
     if (value.type != REDIS_REPLY_STRING || index >= request.pttl_ms.size()) return false;
     const int64_t pttl_ms = request.pttl_ms[index];
     if (pttl_ms != -1 && pttl_ms <= 0) return false;
@@ -74,24 +75,23 @@ bool RequestRouter::install_fetched(Request& request, size_t index, const redisR
     const uint64_t deadline_ms =
         pttl_ms == -1 ? 0 : request.sent_ns / kNsPerMs + static_cast<uint64_t>(pttl_ms);
     const KeyGuard::Record* record = request.records[index];
-    return coherence_.fill(record->key, record->hash, {value.str, value.len}, deadline_ms, nullptr);
+    return coherence_.fill(record->key, record->hash, {value.str, value.len}, deadline_ms,
+                           &barrier);
 }
 
-// Before a fetched value is shown to anybody, the owner's L1 must hold nothing older: the push that
-// will tell of the change may still be behind this reply (L2 sends BCAST pushes at the end of its
-// turn), and a reader would see the new value and then, from L1, the old one.
-void RequestRouter::supersede(const KeyGuard::Record* record, bool installed, Barrier& barrier) {
-    if (installed) {
-        coherence_.add_owner(record->hash, barrier);
-    } else {
-        coherence_.invalidate(record->key, &barrier);
-    }
+// Before a fetched value is shown to anybody, the owner's L1 must hold nothing older: an older
+// value that is there goes with the fill, or with an invalidation. The push that will tell of the
+// change may still be behind this reply (L2 sends BCAST pushes at the end of its turn), and until
+// it comes a reader would see the new value and then, from L1, the old one.
+void RequestRouter::supersede(Request& request, size_t index, const redisReply& value,
+                              Barrier& barrier) {
+    if (install_fetched(request, index, value, barrier)) return;
+    coherence_.invalidate(request.records[index]->key, &barrier);
 }
 
 void RequestRouter::settle_fetch(Request& request, const redisReply& reply) {
-    const bool installed = install_fetched(request, 0, reply);
     Barrier barrier;
-    if (coherence_.attached()) supersede(request.records[0], installed, barrier);
+    if (coherence_.attached()) supersede(request, 0, reply, barrier);
     reply_all(request, reply, barrier);
 }
 
@@ -100,8 +100,7 @@ void RequestRouter::settle_mget(Request& request, const redisReply& reply) {
     if (reply.type == REDIS_REPLY_ARRAY && reply.elements == request.records.size() &&
         coherence_.attached()) {
         for (size_t i = 0; i < reply.elements; ++i) {
-            const bool installed = install_fetched(request, i, *reply.element[i]);
-            supersede(request.records[i], installed, barrier);
+            supersede(request, i, *reply.element[i], barrier);
         }
     }
     reply_all(request, reply, barrier);

@@ -92,12 +92,12 @@ class RequestRouter {
     void send(Request* request);
     void on_reply(Request* request, const redisReply* reply);
     void on_lost(Request* request);
-    void supersede(const KeyGuard::Record* record, bool installed, Barrier& barrier);
+    void supersede(Request& request, size_t index, const redisReply& value, Barrier& barrier);
     void settle_fetch(Request& request, const redisReply& reply);
     void settle_mget(Request& request, const redisReply& reply);
     void settle_command(Request& request, const redisReply& reply);
     void settle_writes(Request& request, bool stored, Barrier& barrier);
-    bool install_fetched(Request& request, size_t index, const redisReply& value);
+    bool install_fetched(Request& request, size_t index, const redisReply& value, Barrier& barrier);
     void reply_all(Request& request, const redisReply& reply, const Barrier& barrier);
     void answer(const Waiter& waiter, std::string bytes, Barrier barrier);
     void answer_error(const Waiter& waiter, std::string_view text);
