@@ -164,11 +164,6 @@ void Coherence::add_all(Barrier& barrier) const {
     }
 }
 
-void Coherence::add_owner(uint64_t key_hash, Barrier& barrier) const {
-    const uint32_t worker = owner(key_hash);
-    barrier.emplace_back(worker, attachment_->links()[worker].last_invalidation());
-}
-
 size_t Coherence::first_open(const Barrier& barrier) const {
     for (size_t i = 0; i < barrier.size(); ++i) {
         if (attachment_->links()[barrier[i].first].consumed() < barrier[i].second) return i;

@@ -61,7 +61,6 @@ class Coherence {
     void bump_generation(std::string_view cause, bool keep_lease);
     // Every invalidation sent so far, in every worker's ring.
     void add_all(Barrier& barrier) const;
-    void add_owner(uint64_t hash, Barrier& barrier) const;
 
     // --- releases ---
     // Calls back once `barrier` was applied; at once if it already is. What concerns `receiver`

@@ -115,6 +115,18 @@ def to_yaml(tree, indent=0):
     return lines
 
 
+# 2 MiB pages that one data plane with a DPDK driver takes: L1 and mbufs.
+DPDK_HUGEPAGES = 100
+
+
+def free_hugepages():
+    try:
+        with open("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages") as file, open("/proc/mounts") as mounts:
+            return int(file.read()) if " hugetlbfs " in mounts.read() else 0
+    except OSError:
+        return 0
+
+
 class Appliance(Target):
     """cachee-dataplane and cachee-controlplane with one configuration. start() after __init__."""
 
@@ -173,6 +185,8 @@ class Appliance(Target):
         config["driver"] = "dpdk"
         config["listen"] = {"address": subnet + ".2", "port": 6379}
         config["dpdk"] = {"memory_mib": 128, "mbufs": 8192, "prefix_bits": "30"}
+        if free_hugepages() < DPDK_HUGEPAGES:
+            config["dpdk"]["hugepages"] = False
         self.address = (subnet + ".2", 6379)
         self._peer_address = subnet + ".1/30"
         self.plane_netns = "cachee-test-%s-dp" % self.name
