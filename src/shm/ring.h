@@ -42,9 +42,7 @@ class RingProducer {
     void resync() {
         head_ = ring_->head.load(std::memory_order_relaxed);
         data_head_ = ring_->data_head.load(std::memory_order_relaxed);
-        // acquire: pairs with the consumer's release in RingConsumer::release.
-        tail_seen_ = ring_->tail.load(std::memory_order_acquire);
-        data_tail_seen_ = ring_->data_tail.load(std::memory_order_relaxed);
+        see_tail();
     }
 
     uint64_t payload_bytes_max() const { return ring_->data_capacity / kPayloadDivisor; }
@@ -59,9 +57,7 @@ class RingProducer {
             position += ring_->data_capacity - offset;
         }
         if (!fits(position + bytes)) {
-            // acquire: pairs with RingConsumer::release; what it freed may now be overwritten.
-            tail_seen_ = ring_->tail.load(std::memory_order_acquire);
-            data_tail_seen_ = ring_->data_tail.load(std::memory_order_relaxed);
+            see_tail();
             if (!fits(position + bytes)) return nullptr;
         }
         prepared_position_ = position;
@@ -100,6 +96,13 @@ class RingProducer {
     uint64_t published() const noexcept { return head_; }
 
   private:
+    // acquire, twice: each pairs with its store in RingConsumer::release; what was freed may now be
+    // overwritten. Either may be newer than the other, so that neither can stand for both.
+    void see_tail() noexcept {
+        tail_seen_ = ring_->tail.load(std::memory_order_acquire);
+        data_tail_seen_ = ring_->data_tail.load(std::memory_order_acquire);
+    }
+
     bool fits(uint64_t data_end) const noexcept {
         return head_ - tail_seen_ < ring_->entry_capacity &&
                data_end - data_tail_seen_ <= ring_->data_capacity;
@@ -158,9 +161,9 @@ class RingConsumer {
 
     // Gives back everything taken so far; call when its effects are complete.
     void release() noexcept {
-        ring_->data_tail.store(data_tail_, std::memory_order_relaxed);
-        // release: our reads of entries and payloads, and our effects, come before; pairs with
-        // RingProducer::prepare and ::consumed.
+        // release, twice: our reads of entries and payloads, and our effects, come before; pairs
+        // with RingProducer::see_tail and ::consumed.
+        ring_->data_tail.store(data_tail_, std::memory_order_release);
         ring_->tail.store(tail_, std::memory_order_release);
     }
 
