@@ -67,7 +67,7 @@ class RulesTest(unittest.TestCase):
         for text, rule in [("#if " + "0\n#endif\n", "dead-code"), ("// TO" + "DO: later\n", "unfinished"),
                            ("#define pri" + "vate public\n", "test-seam"),
                            ('const char* p = "/wo' + 'rk/x";\n', "machine-path"),
-                           ("// https://deb." + "debian.org/debian\n", "package-host"),
+                           ("// https://deb." + "example.org/debian\n", "package-host"),
                            ("int x; \n", "whitespace"), ("int x;", "whitespace")]:
             self.assertEqual(found("src/base/a.cc", SPDX + text), [rule], text)
         self.assertEqual(found("src/base/a.cc", SPDX + "// docs/framework/x and /run/cachee\n"), [])
