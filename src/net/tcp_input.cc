@@ -283,12 +283,13 @@ void TcpCore::store_data(Hot& hot, const TcpSegment& segment) noexcept {
         hot.rcv_nxt += segment.size;
         hot.rcv_read = hot.rcv_nxt;
     } else {
-        // Small pieces take a whole block each, so blocks are what is counted, not bytes.
+        // Small pieces take a whole block each, so blocks are what is counted, not bytes. What
+        // comes in order is never refused for what waits behind it: it fills the block before it,
+        // so that the window bounds it, and without it nothing would move.
         const uint32_t unread = hot.rcv_nxt - hot.rcv_read;
         const uint32_t blocks_max =
-            (unread + (in_order ? segment.size : 0) + options_.out_of_order_bytes_max) /
-                kBlockDataBytes +
-            2;
+            in_order ? pool_.blocks_max()
+                     : (unread + options_.out_of_order_bytes_max) / kBlockDataBytes + 2;
         const bool stored =
             receive_queue::insert(cold, pool_, segment.seq, segment.data, segment.size, blocks_max);
         if (!stored) {

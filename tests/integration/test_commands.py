@@ -9,11 +9,6 @@ from harness.compare import Differences
 from harness.wire import encode, reply_end
 
 
-def skip_what_loss_makes_too_slow(target, name):
-    if target.driver == "sim-lossy" and name == "large_values":
-        pytest.skip("megabytes over 1 % loss and reordering: TCP without SACK can take minutes")
-
-
 def run_script(target, name, protocol, readers=0):
     """One command at a time; with `readers`, the commands alternate over so many more connections."""
     differences = Differences(target, "%s, RESP%d" % (name, protocol))
@@ -37,7 +32,6 @@ def run_script(target, name, protocol, readers=0):
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("name", sorted(scripts.SCRIPTS))
 def test_script_one_by_one_same_as_reference(target, name, protocol):
-    skip_what_loss_makes_too_slow(target, name)
     target.flush()
     run_script(target, name, protocol)
 
@@ -56,12 +50,11 @@ def test_script_over_three_connections_same_as_reference(target, name):
 @pytest.mark.parametrize("name", sorted(set(scripts.SCRIPTS) - scripts.NOT_PIPELINED))
 def test_script_pipelined_same_as_reference(target, name, protocol):
     """Everything at once, twice: the second time with whatever the first left in the cache."""
-    skip_what_loss_makes_too_slow(target, name)
     for _ in range(2):
         target.flush()
         steps = scripts.commands(name)
         differences = Differences(target, "%s pipelined, RESP%d" % (name, protocol))
-        # Megabytes over a link that loses 1 % take their time: losses are repaired one in a round trip.
+        # Megabytes over a link that loses 1 % take their time.
         patience = 110 if target.driver == "sim-lossy" else 30
         with target.connect(protocol=protocol, timeout=patience) as front, \
                 target.reference.connect(protocol=protocol, timeout=30) as wanted:

@@ -51,6 +51,32 @@ TEST_F(Script, Data_AheadOfGap_DuplicateAckThenJump) {
     EXPECT_EQ(server_.session(0).received, "abcdef");
 }
 
+// What comes in order is taken even when the room for what is out of order is used up and nobody
+// reads: it was promised, and nothing else could fill the gap.
+class ShortOfRoom : public Script {
+  protected:
+    ShortOfRoom() : Script(options()) {}
+    static TcpOptions options() {
+        TcpOptions options = default_options();
+        options.out_of_order_bytes_max = 0;  // two blocks are always granted
+        return options;
+    }
+};
+TEST_F(ShortOfRoom, Data_InOrderWhilePaused_IsTaken) {
+    establish();
+    server_.pause(0);
+    for (uint32_t seq : {11u, 21u, 31u}) {
+        inject({.flags = kAck, .seq = seq, .ack = 1, .data = "later"});
+        expect({.flags = kAck, .seq = 1, .ack = 1});
+    }
+    EXPECT_EQ(server_.counter(Counter::drop_out_of_order_full), 1u);
+    inject({.flags = kAck, .seq = 1, .ack = 1, .data = "0123456789"});
+    expect({.flags = kAck, .seq = 1, .ack = 16});
+    server_.resume(0);
+    turn();
+    EXPECT_EQ(server_.session(0).received, "0123456789later");
+}
+
 // RFC 9293, 3.10.7.4: overlapping data counts once, and FIN waits for what is before it.
 TEST_F(Script, Fin_AheadOfData_IsTakenWhenTheDataIsThere) {
     establish();
