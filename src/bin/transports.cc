@@ -88,6 +88,13 @@ base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
     options.keepalive_idle_s = config.tcp.keepalive_idle_s;
     options.delayed_ack_ms = config.tcp.delayed_ack_ms;
     options.half_open_max = config.tcp.half_open_max;
+    options.syn_cookies = static_cast<net::SynCookiesUse>(config.tcp.syn_cookies);
+    options.syn_cookies_percent = config.tcp.syn_cookies_percent;
+    options.syn_ack_repeats_per_s = config.tcp.syn_ack_repeats_per_s;
+    options.challenge_acks_per_s = config.tcp.challenge_acks_per_s;
+    options.resets_per_s = config.tcp.resets_per_s;
+    options.challenge_gap_ms = config.tcp.challenge_gap_ms;
+    options.time_wait_max = config.tcp.time_wait_max;
     options.out_of_order_bytes_max = config.tcp.out_of_order_bytes_max;
     options.verify_checksums = config.tcp.verify_checksums;
     options.secret_seed = base::random_seed();

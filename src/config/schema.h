@@ -19,6 +19,7 @@ using base::kMiB;
 enum class DriverKind : uint8_t { kSocket, kDpdk, kSim };
 enum class HugepageMode : uint8_t { kAuto, kRequire, kOff };
 enum class EvictionKind : uint8_t { kFifoMerge };
+enum class SynCookies : uint8_t { kOff, kAuto, kAlways };
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
 
 struct Instance {
@@ -56,6 +57,13 @@ struct Tcp {                                 // src/net only
     uint32_t keepalive_idle_s = 300;         // 0: off
     uint32_t delayed_ack_ms = 20;            // RFC 1122: below 500; 0: at once
     uint32_t half_open_max = 4096;
+    SynCookies syn_cookies = SynCookies::kAuto;
+    uint32_t syn_cookies_percent = 75;       // auto: of half_open_max in use
+    uint32_t syn_ack_repeats_per_s = 1000;   // per worker, as the two below
+    uint32_t challenge_acks_per_s = 1000;    // RFC 5961, 7
+    uint32_t resets_per_s = 1000;            // to segments of no connection
+    uint32_t challenge_gap_ms = 50;          // per connection
+    uint32_t time_wait_max = 16384;          // per worker; the oldest makes room
     uint32_t out_of_order_bytes_max = 256 * kKiB;  // per connection
     bool verify_checksums = true;            // false: veth peers that leave them unfinished
 };

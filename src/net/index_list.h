@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two bounded containers of ids, allocated once: a stack of free ids and a FIFO of ids with work to
-// do. Worker thread only.
+// Three bounded containers of ids, allocated once: a stack of free ids, a FIFO of ids with work to
+// do, and a list in order of age from the middle of which ids leave. Worker thread only.
 #pragma once
 
 #include <cstdint>
@@ -54,6 +54,43 @@ class IdFifo {
     uint32_t mask_ = 0;
     uint32_t head_ = 0;
     uint32_t tail_ = 0;
+};
+
+// Ids [0, count) in the order they came in: push, remove and the oldest in O(1). Each id is in it
+// at most once.
+class AgeList {
+  public:
+    static constexpr uint32_t kNone = 0xffffffff;
+
+    explicit AgeList(uint32_t count) : links_(count) {}
+    uint32_t oldest() const noexcept { return oldest_; }
+    uint32_t size() const noexcept { return size_; }
+    // REQUIRES: not in the list.
+    void push(uint32_t id) noexcept {
+        CACHEE_DASSERT(id < links_.size());
+        links_[id] = {newest_, kNone};
+        (newest_ == kNone ? oldest_ : links_[newest_].newer) = id;
+        newest_ = id;
+        ++size_;
+    }
+    // REQUIRES: in the list.
+    void remove(uint32_t id) noexcept {
+        CACHEE_DASSERT(size_ > 0);
+        const Link link = links_[id];
+        (link.older == kNone ? oldest_ : links_[link.older].newer) = link.newer;
+        (link.newer == kNone ? newest_ : links_[link.newer].older) = link.older;
+        --size_;
+    }
+
+  private:
+    struct Link {
+        uint32_t older = kNone;
+        uint32_t newer = kNone;
+    };
+    std::vector<Link> links_;
+    uint32_t oldest_ = kNone;
+    uint32_t newest_ = kNone;
+    uint32_t size_ = 0;
 };
 
 }  // namespace cachee::net

@@ -36,7 +36,7 @@ struct SegmentFields {
     uint8_t flags = 0;
     uint8_t option_bytes = 0;  // multiple of 4
     uint16_t tso_mss = 0;      // 0: one segment
-    uint8_t options[20] = {};
+    uint8_t options[40] = {};
 };
 
 // The segment of every request and reply: no option but timestamps, no TSO.

@@ -24,6 +24,11 @@ SipKey make_isn_key(uint64_t seed) {
     return {siphash_128({seed, 1}, 2, 3), siphash_128({seed, 4}, 5, 6)};
 }
 
+// One for each purpose, so that what one gives away says nothing about the others.
+SipKey derive(SipKey key, uint64_t purpose) {
+    return {siphash_128(key, 13, purpose), siphash_128(key, 14, purpose)};
+}
+
 }  // namespace
 
 TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounters* counters)
@@ -41,15 +46,21 @@ TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounte
           {options.local_ip, options.prefix_length, options.gateway_ip, options.verify_checksums},
           counters),
       pool_(options.buffers_bytes_max),
-      table_(wait_base_ + options.sessions_max, siphash_128(isn_key_, 9, 10)),
-      wheel_(wait_base_ + options.sessions_max),
+      table_(wait_base_ + options.time_wait_max, siphash_128(isn_key_, 9, 10)),
+      wheel_(wait_base_ + options.time_wait_max),
       hot_(options.sessions_max),
       cold_(options.sessions_max),
       half_open_(options.half_open_max),
-      time_wait_(options.sessions_max),
+      time_wait_(options.time_wait_max),
       free_sessions_(options.sessions_max),
       free_half_open_(options.half_open_max),
-      free_time_wait_(options.sessions_max),
+      free_time_wait_(options.time_wait_max),
+      half_open_ages_(options.half_open_max),
+      time_wait_ages_(options.time_wait_max),
+      cookies_(derive(isn_key_, 1)),
+      syn_ack_limit_(options.syn_ack_repeats_per_s, derive(isn_key_, 2)),
+      challenge_limit_(options.challenge_acks_per_s, derive(isn_key_, 3)),
+      reset_limit_(options.resets_per_s, derive(isn_key_, 4)),
       ready_(options.sessions_max),
       dirty_(options.sessions_max),
       starved_(options.sessions_max),
@@ -71,6 +82,16 @@ base::Result<std::unique_ptr<TcpTransport>> TcpTransport::create(FramePort& port
     }
     if (options.half_open_max == 0 || options.half_open_max > (1u << 20)) {
         return bad("half_open_max must be 1..1048576");
+    }
+    if (options.time_wait_max == 0 || options.time_wait_max > (1u << 20)) {
+        return bad("time_wait_max must be 1..1048576");
+    }
+    if (options.syn_cookies_percent == 0 || options.syn_cookies_percent > 100) {
+        return bad("syn_cookies_percent must be 1..100");
+    }
+    if (options.syn_ack_repeats_per_s == 0 || options.challenge_acks_per_s == 0 ||
+        options.resets_per_s == 0) {
+        return bad("limits per second must be at least 1");
     }
     if (options.send_buffer_bytes_max < io::kReserveBytesMax) {
         return bad("send_buffer_bytes_max must be at least 1024");
@@ -357,9 +378,8 @@ void TcpCore::finish(Hot& hot, CloseReason reason, bool discard) noexcept {
 }
 
 void TcpCore::finish_into_time_wait(Hot& hot) noexcept {
-    const ConnectionKey key = hot.key;
     TimeWait wait;
-    wait.key = key;
+    wait.key = hot.key;
     wait.mac = hot.mac;
     wait.snd_nxt = hot.snd_max;
     wait.rcv_nxt = hot.rcv_nxt;
@@ -369,14 +389,7 @@ void TcpCore::finish_into_time_wait(Hot& hot) noexcept {
     const bool local = (hot.flags & kLingering) != 0;
     // Out of order data cannot be left behind a FIN that was taken, so nothing is lost here.
     finish(hot, local ? CloseReason::kLocal : CloseReason::kPeer, local);
-    const uint32_t slot = free_time_wait_.take();
-    if (slot == FreeIds::kNone || options_.time_wait_ms == 0) {
-        if (slot != FreeIds::kNone) free_time_wait_.give(slot);
-        return;
-    }
-    time_wait_[slot] = wait;
-    table_.set(key, wait_base_ + slot);
-    wheel_.arm(wait_base_ + slot, now_tick_ + ticks_of_ms(options_.time_wait_ms));
+    enter_time_wait(wait);
 }
 
 std::string TcpCore::peer_cold(SessionIndex session) const {

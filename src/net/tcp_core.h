@@ -4,7 +4,8 @@
 //   tcp_core.cc       poll, events, release, the Transport calls, open and close
 //   tcp_fast.cc       the usual segment in and out: header prediction, one reply in one segment
 //   tcp_input.cc      segments of sessions as RFC 9293 3.10.7 has them
-//   tcp_handshake.cc  SYN, half-open, active open, TIME_WAIT, no connection
+//   tcp_handshake.cc  SYN, half-open, active open, no connection
+//   tcp_limits.cc     SYN cookies, TIME_WAIT, and limits on what strangers can make us do
 //   tcp_output.cc     flush: what each session may and must send
 //   tcp_timers.cc     retransmission, persist, keepalive, linger
 //
@@ -20,9 +21,11 @@
 #include "net/connection_table.h"
 #include "net/index_list.h"
 #include "net/interface.h"
+#include "net/rate_limit.h"
 #include "net/rto.h"
 #include "net/send_queue.h"
 #include "net/siphash.h"
+#include "net/syn_cookies.h"
 #include "net/tcp_state.h"
 #include "net/tcp_transport.h"
 #include "net/timer_wheel.h"
@@ -54,7 +57,6 @@ class TcpCore final : public TcpTransport {
   private:
     static constexpr size_t kBurst = 64;
     static constexpr uint32_t kTimersPerPoll = 512;
-    static constexpr uint32_t kChallengeGapTicks = 50;
     static constexpr uint8_t kKeepalivesMax = 8;
 
     // --- tcp_core.cc
@@ -133,21 +135,35 @@ class TcpCore final : public TcpTransport {
 
     // --- tcp_handshake.cc
     void input_no_connection(const TcpSegment& segment, ConnectionKey key) noexcept;
-    void input_syn(const TcpSegment& segment, ConnectionKey key) noexcept;
+    // `before`: the connection of the same addresses that ended, when it was in TIME_WAIT.
+    void input_syn(const TcpSegment& segment, ConnectionKey key,
+                   const TimeWait* before = nullptr) noexcept;
     void input_half_open(uint32_t id, const TcpSegment& segment) noexcept;
-    void establish(uint32_t half_id, const TcpSegment& segment) noexcept;
+    void establish(const HalfOpen& half, const TcpSegment& segment) noexcept;
     void drop_half_open(uint32_t id) noexcept;
     void input_syn_sent(Hot& hot, const TcpSegment& segment) noexcept;
     void take_syn_options(Hot& hot, const TcpSegment& segment) noexcept;
-    void input_time_wait(uint32_t id, const TcpSegment& segment) noexcept;
-    void drop_time_wait(uint32_t id) noexcept;
-    void send_syn_ack(uint32_t id) noexcept;
+    void send_syn_ack(const HalfOpen& half, bool cookie) noexcept;
+    void repeat_syn_ack(const HalfOpen& half) noexcept;
     void send_rst_to(const TcpSegment& segment) noexcept;
     void half_open_timer(uint32_t id) noexcept;
     uint32_t initial_sequence(ConnectionKey key) const noexcept;
     uint16_t our_mss() const noexcept;
     uint16_t effective_mss(uint16_t peer_mss, bool timestamps) const noexcept;
     uint8_t our_scale() const noexcept;
+
+    // --- tcp_limits.cc
+    bool cookie_wanted() const noexcept;
+    void send_cookie(HalfOpen& half) noexcept;
+    // Whether an ACK answers a cookie; then `half` is what the handshake agreed on.
+    bool cookie_of(const TcpSegment& segment, ConnectionKey key, HalfOpen& half) noexcept;
+    bool input_cookie(const TcpSegment& segment, ConnectionKey key) noexcept;
+    uint32_t take_half_open() noexcept;
+    bool challenge_allowed() noexcept;
+    void enter_time_wait(const TimeWait& wait) noexcept;
+    void input_time_wait(uint32_t id, const TcpSegment& segment) noexcept;
+    void answer_time_wait(const TimeWait& wait) noexcept;
+    void drop_time_wait(uint32_t id) noexcept;
 
     // --- tcp_output.cc
     // False: no transmit frame was to be had; the session stays dirty.
@@ -229,6 +245,12 @@ class TcpCore final : public TcpTransport {
     FreeIds free_sessions_;
     FreeIds free_half_open_;
     FreeIds free_time_wait_;
+    AgeList half_open_ages_;  // by slot
+    AgeList time_wait_ages_;
+    SynCookies cookies_;
+    RateLimit syn_ack_limit_;
+    RateLimit challenge_limit_;
+    RateLimit reset_limit_;
     IdFifo ready_;
     IdFifo dirty_;
     IdFifo starved_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How connections begin (half-open entries for passive opens, sessions for active ones), what is
-// left of them (TIME_WAIT), and the answer to segments that belong to none. Worker thread only.
+// How connections begin (half-open entries for passive opens, sessions for active ones), and the
+// answer to segments that belong to none. SYN cookies are in tcp_limits.cc. Worker thread only.
 #include <algorithm>
 #include <cstring>
 
@@ -43,12 +43,16 @@ uint8_t TcpCore::our_scale() const noexcept {
 }
 
 void TcpCore::input_no_connection(const TcpSegment& segment, ConnectionKey key) noexcept {
-    if ((segment.flags & kRst) != 0) return;
+    if ((segment.flags & kRst) != 0) {
+        count(Counter::drop_unexpected);
+        return;
+    }
     const bool listening = options_.listen_port != 0 && segment.dst_port == options_.listen_port;
     if (listening && (segment.flags & (kSyn | kAck | kFin)) == kSyn) {
         input_syn(segment, key);
         return;
     }
+    if (listening && (segment.flags & (kSyn | kAck)) == kAck && input_cookie(segment, key)) return;
     count(Counter::drop_no_listener);
     send_rst_to(segment);
 }
@@ -56,6 +60,10 @@ void TcpCore::input_no_connection(const TcpSegment& segment, ConnectionKey key) 
 // RFC 9293, 3.5.2: so that whatever sent this segment believes it.
 void TcpCore::send_rst_to(const TcpSegment& segment) noexcept {
     if ((segment.flags & kRst) != 0) return;
+    if (!reset_limit_.allow(now_tick_)) {
+        count(Counter::tcp_resets_suppressed);
+        return;
+    }
     TxFrame* frame = interface_.tx_frame();
     if (frame == nullptr) {
         count(Counter::drop_no_buffer);
@@ -79,19 +87,14 @@ void TcpCore::send_rst_to(const TcpSegment& segment) noexcept {
 
 // --- passive open
 
-void TcpCore::input_syn(const TcpSegment& segment, ConnectionKey key) noexcept {
+void TcpCore::input_syn(const TcpSegment& segment, ConnectionKey key,
+                        const TimeWait* before) noexcept {
     if (free_sessions_.size() == 0) {
         count(Counter::drop_table_full);
         count(Counter::sessions_refused);
         return;
     }
-    const uint32_t slot = free_half_open_.take();
-    if (slot == FreeIds::kNone) {
-        count(Counter::drop_table_full);
-        return;
-    }
-    HalfOpen& half = half_open_[slot];
-    half = HalfOpen{};
+    HalfOpen half;
     half.key = key;
     std::memcpy(half.mac.data(), segment.src_mac, 6);
     half.mss = segment.mss;
@@ -101,17 +104,27 @@ void TcpCore::input_syn(const TcpSegment& segment, ConnectionKey key) noexcept {
     half.window = segment.window;
     half.window_scale = segment.window_scale;
     half.has_timestamps = segment.has_timestamps;
+    half.sack_permitted = segment.sack_permitted;
+    if (before == nullptr && cookie_wanted()) {
+        send_cookie(half);
+        return;
+    }
+    // RFC 9293, 3.6.1: beyond all that the connection before it sent.
+    if (before != nullptr && !seq_gt(half.iss, before->snd_nxt)) {
+        half.iss = before->snd_nxt + 65537;
+    }
+    const uint32_t slot = take_half_open();
+    half_open_[slot] = half;
     const uint32_t id = half_base_ + slot;
     table_.set(key, id);
-    send_syn_ack(id);
+    send_syn_ack(half, false);
     wheel_.arm(id, now_tick_ + ticks_of_ms(options_.rto_initial_ms));
 }
 
-void TcpCore::send_syn_ack(uint32_t id) noexcept {
-    const HalfOpen& half = half_open_[id - half_base_];
+void TcpCore::send_syn_ack(const HalfOpen& half, bool cookie) noexcept {
     TxFrame* frame = interface_.tx_frame();
     if (frame == nullptr) {
-        count(Counter::drop_no_buffer);  // the timer sends it again
+        count(Counter::drop_no_buffer);  // the timer, or the peer's, has it sent again
         return;
     }
     SegmentFields fields;
@@ -125,18 +138,32 @@ void TcpCore::send_syn_ack(uint32_t id) noexcept {
     fields.window = static_cast<uint16_t>(std::min(options_.receive_window_bytes, 65535u));
     put_syn_options(fields, our_mss(), half.window_scale != kNoWindowScale, half.has_timestamps,
                     half.ts_recent);
+    if (cookie && half.has_timestamps) {
+        const uint32_t packed =
+            SynCookies::pack(timestamp_now(), {half.window_scale, half.sack_permitted});
+        store_be32(fields.options + fields.option_bytes - 8, packed);
+    }
     interface_.send_segment(*frame, fields, 0);
+}
+
+void TcpCore::repeat_syn_ack(const HalfOpen& half) noexcept {
+    if (!syn_ack_limit_.allow(now_tick_)) {
+        count(Counter::tcp_syn_acks_suppressed);
+        return;
+    }
+    count(Counter::tcp_retransmits);
+    send_syn_ack(half, false);
 }
 
 void TcpCore::half_open_timer(uint32_t id) noexcept {
     HalfOpen& half = half_open_[id - half_base_];
     if (half.retries >= options_.syn_retransmissions_max) {
+        count(Counter::tcp_half_open_expired);
         drop_half_open(id);
         return;
     }
     ++half.retries;
-    count(Counter::tcp_retransmits);
-    send_syn_ack(id);
+    repeat_syn_ack(half);
     const uint64_t wait_ms = std::min<uint64_t>(
         uint64_t{options_.rto_initial_ms} << std::min<uint32_t>(half.retries, 16),
         options_.rto_max_ms);
@@ -146,6 +173,7 @@ void TcpCore::half_open_timer(uint32_t id) noexcept {
 void TcpCore::drop_half_open(uint32_t id) noexcept {
     table_.erase(half_open_[id - half_base_].key);
     wheel_.cancel(id);
+    half_open_ages_.remove(id - half_base_);
     free_half_open_.give(id - half_base_);
 }
 
@@ -163,11 +191,22 @@ void TcpCore::input_half_open(uint32_t id, const TcpSegment& segment) noexcept {
     if ((segment.flags & kSyn) != 0) {
         // The same SYN again, or one that does not fit: the SYN and ACK answers both, and is the
         // challenge (RFC 5961, 4) that makes a restarted peer reset this entry.
-        send_syn_ack(id);
+        repeat_syn_ack(half);
         return;
     }
-    if ((segment.flags & kAck) == 0) return;
+    if ((segment.flags & kAck) == 0) {
+        count(Counter::drop_unexpected);
+        return;
+    }
     if (segment.ack != half.iss + 1) {
+        // Or the SYN came twice, and it is the cookie sent for the first that is acknowledged.
+        HalfOpen first;
+        if (cookie_of(segment, half.key, first)) {
+            drop_half_open(id);
+            count(Counter::tcp_cookies_accepted);
+            establish(first, segment);
+            return;
+        }
         send_rst_to(segment);
         return;
     }
@@ -176,16 +215,16 @@ void TcpCore::input_half_open(uint32_t id, const TcpSegment& segment) noexcept {
     const uint32_t offset = segment.seq - (half.irs + 1);
     if (too_old || offset >= std::min(options_.receive_window_bytes, 65535u)) {
         count(Counter::drop_out_of_window);
-        send_syn_ack(id);
+        repeat_syn_ack(half);
         return;
     }
-    establish(id, segment);
+    const HalfOpen done = half;
+    drop_half_open(id);
+    establish(done, segment);
 }
 
-void TcpCore::establish(uint32_t half_id, const TcpSegment& segment) noexcept {
-    const HalfOpen half = half_open_[half_id - half_base_];
+void TcpCore::establish(const HalfOpen& half, const TcpSegment& segment) noexcept {
     const uint32_t index = free_sessions_.take();
-    drop_half_open(half_id);
     if (index == FreeIds::kNone) {
         count(Counter::drop_table_full);
         count(Counter::sessions_refused);
@@ -283,12 +322,18 @@ void TcpCore::input_syn_sent(Hot& hot, const TcpSegment& segment) noexcept {
         return;
     }
     if ((segment.flags & kRst) != 0) {
-        if (!has_ack) return;
+        if (!has_ack) {
+            count(Counter::drop_unexpected);
+            return;
+        }
         count(Counter::tcp_resets_in);
         finish(hot, CloseReason::kReset, true);
         return;
     }
-    if ((segment.flags & kSyn) == 0) return;
+    if ((segment.flags & kSyn) == 0) {
+        count(Counter::drop_unexpected);
+        return;
+    }
     hot.heard_tick = now_tick_;
     take_syn_options(hot, segment);
     hot.rtx_deadline = 0;
@@ -313,51 +358,6 @@ void TcpCore::input_syn_sent(Hot& hot, const TcpSegment& segment) noexcept {
     rest.flags &= static_cast<uint8_t>(~kSyn);
     ++rest.seq;
     if (rest.length() > 0) process_data(hot, rest);
-}
-
-// --- TIME_WAIT
-
-void TcpCore::drop_time_wait(uint32_t id) noexcept {
-    table_.erase(time_wait_[id - wait_base_].key);
-    wheel_.cancel(id);
-    free_time_wait_.give(id - wait_base_);
-}
-
-void TcpCore::input_time_wait(uint32_t id, const TcpSegment& segment) noexcept {
-    const TimeWait& wait = time_wait_[id - wait_base_];
-    if ((segment.flags & kRst) != 0) return;  // RFC 1337
-    if ((segment.flags & (kSyn | kAck)) == kSyn) {
-        // A new incarnation is let in when it is certainly newer (RFC 6191).
-        const bool newer = wait.has_timestamps && segment.has_timestamps
-                               ? seq_gt(segment.ts_value, wait.ts_recent)
-                               : seq_gt(segment.seq, wait.rcv_nxt);
-        if (newer) {
-            const ConnectionKey key = wait.key;
-            drop_time_wait(id);
-            input_no_connection(segment, key);
-            return;
-        }
-    }
-    if (segment.length() == 0 && segment.seq == wait.rcv_nxt) return;  // an ACK: nothing to answer
-    TxFrame* frame = interface_.tx_frame();
-    if (frame == nullptr) {
-        count(Counter::drop_no_buffer);
-        return;
-    }
-    SegmentFields fields;
-    fields.dst_mac = wait.mac;
-    fields.remote_ip = remote_ip_of(wait.key);
-    fields.remote_port = remote_port_of(wait.key);
-    fields.local_port = local_port_of(wait.key);
-    fields.seq = wait.snd_nxt;
-    fields.ack = wait.rcv_nxt;
-    fields.window = wait.window;
-    fields.flags = kAck;
-    if (wait.has_timestamps) put_timestamps(fields, wait.ts_recent);
-    interface_.send_segment(*frame, fields, 0);
-    if ((segment.flags & kFin) != 0) {
-        wheel_.arm(id, now_tick_ + ticks_of_ms(options_.time_wait_ms));
-    }
 }
 
 }  // namespace cachee::net

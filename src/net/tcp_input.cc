@@ -32,7 +32,10 @@ void TcpCore::input_session(Hot& hot, TcpSegment segment) noexcept {
         return;
     }
     if (take_rst_or_syn(hot, segment)) return;
-    if ((segment.flags & kAck) == 0) return;
+    if ((segment.flags & kAck) == 0) {
+        count(Counter::drop_unexpected);
+        return;
+    }
     const bool fits = seq_le(segment.seq, hot.rcv_acked);
     if (segment.has_timestamps && fits && seq_ge(segment.ts_value, hot.ts_recent)) {
         hot.ts_recent = segment.ts_value;
@@ -87,7 +90,12 @@ bool TcpCore::take_rst_or_syn(Hot& hot, const TcpSegment& segment) noexcept {
 
 void TcpCore::challenge(Hot& hot) noexcept {
     Cold& cold = cold_of(hot);
-    if (cold.challenge_tick != 0 && now_tick_ - cold.challenge_tick < kChallengeGapTicks) return;
+    const uint32_t gap = ticks_of_ms(options_.challenge_gap_ms);
+    const bool soon = cold.challenge_tick != 0 && now_tick_ - cold.challenge_tick < gap;
+    if (soon || !challenge_allowed()) {
+        count(Counter::tcp_challenges_suppressed);
+        return;
+    }
     cold.challenge_tick = deadline_in(0);
     count(Counter::tcp_challenge_acks);
     owe_ack_now(hot);
@@ -233,7 +241,8 @@ void TcpCore::process_data(Hot& hot, TcpSegment& segment) noexcept {
     const bool receiving = hot.state == State::kEstablished || hot.state == State::kFinWait1 ||
                            hot.state == State::kFinWait2;
     if (!receiving) {
-        owe_ack_now(hot);  // past the peer's FIN
+        count(Counter::drop_out_of_window);  // past the peer's FIN
+        owe_ack_now(hot);
         return;
     }
     if (seq_lt(segment.seq, hot.rcv_nxt)) {

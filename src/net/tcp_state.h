@@ -132,6 +132,7 @@ struct HalfOpen {
     uint32_t window = 0;
     uint8_t window_scale = 0;  // kNoWindowScale: not offered
     bool has_timestamps = false;
+    bool sack_permitted = false;
     uint8_t retries = 0;
 };
 
@@ -144,6 +145,9 @@ struct TimeWait {
     uint16_t window = 0;
     bool has_timestamps = false;
 };
+
+static_assert(sizeof(HalfOpen) <= 48);
+static_assert(sizeof(TimeWait) <= 40);
 
 inline uint32_t remote_ip_of(ConnectionKey key) noexcept {
     return static_cast<uint32_t>(key >> 32);

@@ -22,6 +22,9 @@
 
 namespace cachee::net {
 
+// When the answer to a SYN is a cookie instead of a half-open entry (RFC 4987).
+enum class SynCookiesUse : uint8_t { kOff, kAuto, kAlways };
+
 struct TcpOptions {
     uint32_t local_ip = 0;        // host order; parse_ipv4_address() in net/headers.h
     uint32_t prefix_length = 24;  // 0..32
@@ -41,6 +44,14 @@ struct TcpOptions {
     uint32_t keepalive_idle_s = 300;  // 0: off
     uint32_t delayed_ack_ms = 20;     // 0: at once
     uint32_t half_open_max = 4096;
+    SynCookiesUse syn_cookies = SynCookiesUse::kAuto;
+    uint32_t syn_cookies_percent = 75;  // kAuto: of half_open_max in use, 1..100
+    // What a stranger can make us send in a second, on average; see rate_limit.h. Each at least 1.
+    uint32_t syn_ack_repeats_per_s = 1000;
+    uint32_t challenge_acks_per_s = 1000;
+    uint32_t resets_per_s = 1000;    // RSTs to segments that belong to no connection
+    uint32_t challenge_gap_ms = 50;  // between two challenge ACKs of one connection
+    uint32_t time_wait_max = 16384;  // more: the oldest is forgotten
     uint32_t out_of_order_bytes_max = 256 * base::kKiB;  // per connection
     uint32_t linger_ms = 10000;  // how long close(kFlush) may take once the peer stops taking data
     bool verify_checksums = true;

@@ -64,6 +64,7 @@ namespace cachee::stats {
     X(drop_out_of_window, "segments", "dropped: outside the receive window") \
     X(drop_out_of_order_full, "segments", "dropped: out-of-order buffer full") \
     X(drop_no_buffer, "frames", "dropped: no transmit or receive buffer") \
+    X(drop_unexpected, "segments", "dropped: flags without a meaning there (RST of no connection or of TIME_WAIT, no ACK)") \
     X(tcp_opened, "connections", "TCP connections established") \
     X(tcp_resets_in, "connections", "TCP connections reset by the peer") \
     X(tcp_resets_out, "segments", "RST segments sent") \
@@ -80,7 +81,16 @@ namespace cachee::stats {
     X(tcp_probes, "segments", "zero-window and keepalive probes sent") \
     X(tcp_half_open, "connections", "handshakes under way (gauge)") \
     X(tcp_time_wait, "connections", "connections in TIME_WAIT (gauge)") \
-    X(tcp_buffer_blocks, "blocks", "2 KiB send and receive blocks in use (gauge)")
+    X(tcp_buffer_blocks, "blocks", "2 KiB send and receive blocks in use (gauge)") \
+    X(tcp_cookies_sent, "segments", "SYNs answered with a cookie because many handshakes were under way") \
+    X(tcp_cookies_accepted, "connections", "connections opened by an ACK of a cookie") \
+    X(tcp_cookies_bad, "segments", "ACKs of no connection, while cookies were out, that fit none") \
+    X(tcp_half_open_expired, "connections", "handshakes given up because the peer did not answer") \
+    X(tcp_half_open_recycled, "connections", "oldest handshakes given up for a new one: the half-open table was full") \
+    X(tcp_syn_acks_suppressed, "segments", "SYN and ACKs not repeated: over the limit per second") \
+    X(tcp_challenges_suppressed, "segments", "segments not challenged: over the limit per second or per connection") \
+    X(tcp_resets_suppressed, "segments", "segments of no connection not answered with RST: over the limit per second") \
+    X(tcp_time_wait_recycled, "connections", "oldest connections in TIME_WAIT forgotten: the table was full")
 
 // X(identifier, unit, meaning): written by the control plane's thread.
 #define CACHEE_CONTROL_COUNTERS(X) \

@@ -37,6 +37,8 @@ struct Segment {
     std::string data = {};
     uint16_t window = 65535;
     uint16_t mss = 0;                 // in a SYN; 0: no option
+    uint8_t scale = kNoWindowScale;   // the same
+    bool sack = false;                // SACK-permitted, in a SYN
     std::optional<uint32_t> ts = {};  // with ts_echo: the timestamps option
     uint32_t ts_echo = 0;
     uint16_t from_port = kPeerPort;
@@ -84,6 +86,14 @@ class Script : public ::testing::Test {
             option[0] = 2;
             option[1] = 4;
             store_be16(option + 2, segment.mss);
+            option += 4;
+        }
+        if (segment.scale != kNoWindowScale) {
+            store_be32(option, 0x01030300u | segment.scale);
+            option += 4;
+        }
+        if (segment.sack) {
+            store_be32(option, 0x01010402);
             option += 4;
         }
         if (segment.ts) {
@@ -152,6 +162,8 @@ class Script : public ::testing::Test {
                 segment.ack = parsed.ack;
                 segment.window = static_cast<uint16_t>(parsed.window);
                 segment.mss = parsed.mss;
+                segment.scale = parsed.window_scale;
+                segment.sack = parsed.sack_permitted;
                 segment.data.assign(reinterpret_cast<const char*>(parsed.data), parsed.size);
                 if (parsed.has_timestamps) segment.ts = parsed.ts_value;
                 segment.ts_echo = parsed.ts_echo;

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// What strangers can make the stack hold and send, and the bounds on it: SYN cookies when many
+// handshakes are under way, the half-open and TIME_WAIT tables with their oldest entries recycled,
+// challenge ACKs. docs/TCP.md, "Limits and defences". Worker thread only.
+#include <algorithm>
+#include <cstring>
+
+#include "net/tcp_core.h"
+
+namespace cachee::net {
+
+using stats::Counter;
+
+// --- half-open entries and SYN cookies
+
+bool TcpCore::cookie_wanted() const noexcept {
+    switch (options_.syn_cookies) {
+        case SynCookiesUse::kAlways:
+            return true;
+        case SynCookiesUse::kOff:
+            return false;
+        case SynCookiesUse::kAuto:
+            break;
+    }
+    return uint64_t{free_half_open_.in_use()} * 100 >=
+           uint64_t{options_.half_open_max} * options_.syn_cookies_percent;
+}
+
+// A free slot, now the newest; the oldest entry makes room when there is none. Its peer has had the
+// longest time to answer, and in a flood most entries are the flood's.
+uint32_t TcpCore::take_half_open() noexcept {
+    if (free_half_open_.size() == 0) {
+        count(Counter::tcp_half_open_recycled);
+        drop_half_open(half_base_ + half_open_ages_.oldest());
+    }
+    const uint32_t slot = free_half_open_.take();
+    half_open_ages_.push(slot);
+    return slot;
+}
+
+void TcpCore::send_cookie(HalfOpen& half) noexcept {
+    const uint16_t mss = half.mss == 0 ? uint16_t{536} : half.mss;
+    half.iss = cookies_.make(now_ns_, half.key, half.irs, std::min(mss, our_mss()));
+    // Without timestamps nothing remembers it.
+    if (!half.has_timestamps) half.window_scale = kNoWindowScale;
+    half.sack_permitted = half.sack_permitted && half.has_timestamps;
+    count(Counter::tcp_cookies_sent);
+    send_syn_ack(half, true);
+}
+
+bool TcpCore::cookie_of(const TcpSegment& segment, ConnectionKey key, HalfOpen& half) noexcept {
+    if (!cookies_.outstanding(now_ns_)) return false;
+    half = HalfOpen{};
+    half.iss = segment.ack - 1;
+    half.irs = segment.seq - 1;
+    if (!cookies_.check(now_ns_, key, half.irs, half.iss, half.mss)) {
+        count(Counter::tcp_cookies_bad);
+        return false;
+    }
+    half.key = key;
+    std::memcpy(half.mac.data(), segment.src_mac, 6);
+    half.ts_recent = segment.ts_value;
+    half.has_timestamps = segment.has_timestamps;
+    half.window_scale = kNoWindowScale;
+    if (segment.has_timestamps) {
+        const SynOptions options = SynCookies::unpack(segment.ts_echo);
+        half.window_scale = options.window_scale;
+        half.sack_permitted = options.sack_permitted;
+    }
+    return true;
+}
+
+// An ACK of no connection. False: it does not answer a cookie of ours.
+bool TcpCore::input_cookie(const TcpSegment& segment, ConnectionKey key) noexcept {
+    HalfOpen half;
+    if (!cookie_of(segment, key, half)) return false;
+    count(Counter::tcp_cookies_accepted);
+    establish(half, segment);
+    return true;
+}
+
+// --- challenge ACKs (RFC 5961, 7)
+
+bool TcpCore::challenge_allowed() noexcept { return challenge_limit_.allow(now_tick_); }
+
+// --- TIME_WAIT
+
+void TcpCore::enter_time_wait(const TimeWait& wait) noexcept {
+    if (options_.time_wait_ms == 0) return;
+    if (free_time_wait_.size() == 0) {
+        count(Counter::tcp_time_wait_recycled);
+        drop_time_wait(wait_base_ + time_wait_ages_.oldest());
+    }
+    const uint32_t slot = free_time_wait_.take();
+    time_wait_ages_.push(slot);
+    time_wait_[slot] = wait;
+    table_.set(wait.key, wait_base_ + slot);
+    wheel_.arm(wait_base_ + slot, now_tick_ + ticks_of_ms(options_.time_wait_ms));
+}
+
+void TcpCore::drop_time_wait(uint32_t id) noexcept {
+    const uint32_t slot = id - wait_base_;
+    table_.erase(time_wait_[slot].key);
+    wheel_.cancel(id);
+    time_wait_ages_.remove(slot);
+    free_time_wait_.give(slot);
+}
+
+namespace {
+
+// RFC 6191, 2: whether a SYN is certainly of a later connection than the one remembered.
+bool later_than(const TcpSegment& syn, const TimeWait& wait) noexcept {
+    const bool later_number = seq_gt(syn.seq, wait.rcv_nxt);
+    if (!wait.has_timestamps) return syn.has_timestamps || later_number;
+    if (!syn.has_timestamps) return later_number;
+    if (syn.ts_value == wait.ts_recent) return later_number;
+    return seq_gt(syn.ts_value, wait.ts_recent);
+}
+
+}  // namespace
+
+void TcpCore::input_time_wait(uint32_t id, const TcpSegment& segment) noexcept {
+    const TimeWait wait = time_wait_[id - wait_base_];
+    if ((segment.flags & kRst) != 0) {
+        count(Counter::drop_unexpected);  // RFC 1337: it would end TIME_WAIT too early
+        return;
+    }
+    if ((segment.flags & (kSyn | kAck | kFin)) == kSyn && later_than(segment, wait)) {
+        const bool listening =
+            options_.listen_port != 0 && segment.dst_port == options_.listen_port;
+        if (listening && free_sessions_.size() != 0) {
+            drop_time_wait(id);
+            input_syn(segment, wait.key, &wait);
+            return;
+        }
+    }
+    if (segment.length() == 0 && segment.seq == wait.rcv_nxt) return;  // an ACK: nothing to answer
+    answer_time_wait(wait);
+    if ((segment.flags & kFin) != 0 && segment.seq + segment.length() == wait.rcv_nxt) {
+        time_wait_ages_.remove(id - wait_base_);
+        time_wait_ages_.push(id - wait_base_);
+        wheel_.arm(id, now_tick_ + ticks_of_ms(options_.time_wait_ms));
+    }
+}
+
+void TcpCore::answer_time_wait(const TimeWait& wait) noexcept {
+    if (!challenge_allowed()) {
+        count(Counter::tcp_challenges_suppressed);
+        return;
+    }
+    TxFrame* frame = interface_.tx_frame();
+    if (frame == nullptr) {
+        count(Counter::drop_no_buffer);
+        return;
+    }
+    SegmentFields fields;
+    fields.dst_mac = wait.mac;
+    fields.remote_ip = remote_ip_of(wait.key);
+    fields.remote_port = remote_port_of(wait.key);
+    fields.local_port = local_port_of(wait.key);
+    fields.seq = wait.snd_nxt;
+    fields.ack = wait.rcv_nxt;
+    fields.window = wait.window;
+    fields.flags = kAck;
+    if (wait.has_timestamps) put_timestamps(fields, wait.ts_recent);
+    interface_.send_segment(*frame, fields, 0);
+}
+
+}  // namespace cachee::net
