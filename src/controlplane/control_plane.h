@@ -17,7 +17,7 @@
 #include "controlplane/attachment.h"
 #include "controlplane/coherence.h"
 #include "controlplane/key_guard.h"
-#include "controlplane/pinned_connection.h"
+#include "controlplane/pinned_sessions.h"
 #include "controlplane/redis_backend.h"
 #include "controlplane/request_router.h"
 #include "controlplane/swap_watch.h"

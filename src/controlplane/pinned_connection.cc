@@ -2,7 +2,6 @@
 #include "controlplane/pinned_connection.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "base/clock.h"
 #include "controlplane/pinned_command.h"
@@ -10,10 +9,8 @@
 
 namespace cachee::controlplane {
 
-using base::kKiB;
 using base::kMiB;
 using base::kNsPerMs;
-using stats::ControlCounter;
 
 namespace {
 
@@ -34,86 +31,6 @@ size_t quit_reply_bytes(std::string_view replies) {
 }
 
 }  // namespace
-
-// Lives until libuv has closed its handle: held by the table, and by itself while the handle is
-// open.
-class PinnedConnection : public std::enable_shared_from_this<PinnedConnection> {
-  public:
-    PinnedConnection(PinnedSessions& table, uint32_t index, uint64_t id)
-        : worker(index), session_id(id), table_(table) {}
-    ~PinnedConnection() {
-        if (reader_ != nullptr) redisReaderFree(reader_);
-    }
-
-    void open(bool resp3);
-    // False: too much is queued.
-    bool write(std::string_view command, uint64_t queued_bytes_max);
-    void set_writes() { writes_ = true; }
-    void close();
-    void resume_reading();
-    bool overdue(uint64_t now_ns) const { return !relaying_ && now_ns > connect_deadline_ns_; }
-    // The session sends no more: it ends when L2 has answered everything, or falls silent.
-    void end_when_answered(uint64_t patience_ns);
-    void check_end(uint64_t now_ns);
-    void fail(const std::string& reason);
-
-    const uint32_t worker;
-    const uint64_t session_id;
-
-  private:
-    // CLIENT REPLY.
-    enum class ReplyMode : uint8_t { kOn, kSkipNext, kOff };
-    struct Write {
-        uv_write_t request{};
-        std::string bytes;
-    };
-
-    static PinnedConnection* self(void* handle_data) {
-        return static_cast<PinnedConnection*>(handle_data);
-    }
-    static void on_connect(uv_connect_t* request, int status);
-    static void on_allocate(uv_handle_t* handle, size_t suggested, uv_buf_t* buffer);
-    static void on_read(uv_stream_t* stream, ssize_t count, const uv_buf_t* buffer);
-    uv_stream_t* stream() { return reinterpret_cast<uv_stream_t*>(&tcp_); }
-    void write_now(std::string_view bytes);
-    void take_handshake(std::string_view bytes);
-    void take(std::string_view bytes);
-    void start_release();
-    void release();
-    void append(std::string_view command);
-    void half_close();
-    void note(std::string_view command);
-    void ended(std::string reason);
-    void finish();
-
-    PinnedSessions& table_;
-    uv_tcp_t tcp_{};
-    uv_connect_t connect_{};
-    std::shared_ptr<PinnedConnection> keep_alive_;
-    redisReader* reader_ = nullptr;  // while our own HELLO is answered
-    uint32_t hello_replies_left_ = 0;
-    std::string hello_;
-    bool relaying_ = false;
-    bool closed_ = false;
-    bool reading_ = false;
-    bool releasing_ = false;  // a fence or a hold is under way for `outbound_`
-    bool writes_ = false;
-    bool quit_ = false;   // the client said QUIT: that L2 closes is no error
-    bool swaps_ = false;  // it used SWAPDB, perhaps in a transaction: L2 will announce nothing
-    bool ended_ = false;  // L2 closed; what it sent before is still on its way to the worker
-    std::string end_reason_;
-    ReplyMode reply_mode_ = ReplyMode::kOn;
-    bool blocks_ = false;     // it used a blocking command
-    bool ending_ = false;     // the session sends no more
-    bool quit_sent_ = false;  // QUIT is ours, and so is its reply
-    uint64_t end_patience_ns_ = 0;
-    uint64_t end_deadline_ns_ = 0;
-    uint64_t connect_deadline_ns_ = 0;
-    std::string unsent_;  // commands until the handshake is over
-    std::string inbox_;   // replies behind those in `outbound_`
-    std::string outbound_;
-    std::vector<char> read_buffer_;
-};
 
 void PinnedConnection::open(bool resp3) {
     connect_deadline_ns_ = base::monotonic_ns() + table_.options_.connect_timeout_ms * kNsPerMs;
@@ -395,111 +312,6 @@ void PinnedConnection::close() {
     uv_close(reinterpret_cast<uv_handle_t*>(&tcp_), [](uv_handle_t* handle) {
         const auto keep = std::move(self(handle->data)->keep_alive_);
     });
-}
-
-// --- the table ----------------------------------------------------------------------------------
-
-PinnedSessions::PinnedSessions(uv_loop_t* loop, L2Backend& backend, Coherence& coherence,
-                               const config::Config& config,
-                               stats::ControlCounters* const& counters)
-    : loop_(loop),
-      backend_(backend),
-      coherence_(coherence),
-      options_(config.l2),
-      queued_bytes_max_(config.limits.query_buffer_bytes_max),
-      counters_(counters) {}
-
-PinnedSessions::~PinnedSessions() { close_all(false); }
-
-void PinnedSessions::command(uint32_t worker, uint64_t session_id, bool resp3, bool write,
-                             std::string_view bytes) {
-    auto found = sessions_.find({worker, session_id});
-    if (found == sessions_.end()) {
-        if (sessions_.size() >= options_.pinned_connections_max) {
-            counters_->add(ControlCounter::pinned_refused);
-            // The session is closed: answering some of its commands only would tear a MULTI apart.
-            end_session(worker, session_id,
-                        "ERR cachee: too many sessions with state in L2 "
-                        "(l2.pinned_connections_max)");
-            return;
-        }
-        auto connection = std::make_shared<PinnedConnection>(*this, worker, session_id);
-        found = sessions_.emplace(Key{worker, session_id}, connection).first;
-        counters_->set(ControlCounter::pinned_sessions, sessions_.size());
-        connection->open(resp3);
-        found = sessions_.find({worker, session_id});
-        if (found == sessions_.end()) return;  // it failed at once and said so
-    }
-    if (write) found->second->set_writes();
-    counters_->add(ControlCounter::l2_commands);
-    if (!found->second->write(bytes, queued_bytes_max_)) {
-        found->second->fail("too many bytes wait for L2 (limits.query_buffer_bytes_max)");
-    }
-}
-
-void PinnedSessions::end(uint32_t worker, uint64_t session_id) {
-    const auto found = sessions_.find({worker, session_id});
-    if (found == sessions_.end()) {
-        end_session(worker, session_id, "");
-        return;
-    }
-    found->second->end_when_answered(options_.request_timeout_ms * kNsPerMs);
-}
-
-void PinnedSessions::stream(uint32_t worker, uint64_t session_id, std::string_view bytes) {
-    if (!coherence_.attached()) return;
-    shm::RingEntry entry;
-    entry.kind = static_cast<uint16_t>(shm::CommandKind::kStream);
-    entry.lane = shm::Lane::kPinned;
-    entry.session_id = session_id;
-    coherence_.link(worker).send(entry, bytes);
-}
-
-void PinnedSessions::end_session(uint32_t worker, uint64_t session_id, std::string_view error) {
-    if (!coherence_.attached()) return;
-    if (!error.empty()) stream(worker, session_id, error_reply(error));
-    shm::RingEntry entry;
-    entry.kind = static_cast<uint16_t>(shm::CommandKind::kCloseSession);
-    entry.lane = shm::Lane::kPinned;
-    entry.session_id = session_id;
-    coherence_.link(worker).send(entry);
-}
-
-void PinnedSessions::remove(PinnedConnection* connection) {
-    const auto keep = connection->shared_from_this();
-    keep->close();
-    sessions_.erase({connection->worker, connection->session_id});
-    counters_->set(ControlCounter::pinned_sessions, sessions_.size());
-}
-
-void PinnedSessions::close(uint32_t worker, uint64_t session_id) {
-    const auto found = sessions_.find({worker, session_id});
-    if (found != sessions_.end()) remove(found->second.get());
-}
-
-void PinnedSessions::close_all(bool tell) {
-    while (!sessions_.empty()) {
-        const auto connection = sessions_.begin()->second;
-        if (tell) {
-            connection->fail("cachee-controlplane stops");
-        } else {
-            remove(connection.get());
-        }
-    }
-}
-
-void PinnedSessions::tick(uint64_t now_ns) {
-    if (!coherence_.attached()) return;
-    for (auto next = sessions_.begin(); next != sessions_.end();) {
-        const auto connection = (next++)->second;  // which may leave the table here
-        if (connection->overdue(now_ns)) {
-            connection->fail("no answer within " + std::to_string(options_.connect_timeout_ms) +
-                             " ms");
-        } else {
-            connection->resume_reading();
-            connection->check_end(now_ns);
-        }
-    }
 }
 
 }  // namespace cachee::controlplane

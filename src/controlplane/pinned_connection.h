@@ -1,61 +1,100 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sessions with state in L2: each has an L2 connection of its own, over which commands go in and
-// raw reply bytes come out, in chunks, behind a fence once the session has written (rule 4). Bytes
-// are not interpreted, but for the replies to our own HELLO. Control plane thread only.
+// One session's own connection to L2: its handshake, commands in, raw reply bytes out in chunks,
+// each behind a fence once the session has written, and its end. Which session has one is the
+// business of PinnedSessions. Control plane thread only.
 #pragma once
 
+#include <hiredis.h>
 #include <uv.h>
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
+#include <vector>
 
-#include "config/schema.h"
-#include "controlplane/coherence.h"
-#include "controlplane/l2_backend.h"
+#include "controlplane/pinned_sessions.h"
 
 namespace cachee::controlplane {
 
-class PinnedConnection;
-
-class PinnedSessions {
+// Lives until libuv has closed its handle: held by the table, and by itself while the handle is
+// open.
+class PinnedConnection : public std::enable_shared_from_this<PinnedConnection> {
   public:
-    PinnedSessions(uv_loop_t* loop, L2Backend& backend, Coherence& coherence,
-                   const config::Config& config, stats::ControlCounters* const& counters);
-    ~PinnedSessions();
+    PinnedConnection(PinnedSessions& table, uint32_t index, uint64_t id)
+        : worker(index), session_id(id), table_(table) {}
+    ~PinnedConnection() {
+        if (reader_ != nullptr) redisReaderFree(reader_);
+    }
 
-    // Sends the command on the session's connection, which the first one opens.
-    void command(uint32_t worker, uint64_t session_id, bool resp3, bool write,
-                 std::string_view command);
-    // The session sends no more: once L2 has answered what it sent, or has been silent for
-    // l2.request_timeout_ms, its worker gets kCloseSession.
-    void end(uint32_t worker, uint64_t session_id);
-    // The session is gone.
-    void close(uint32_t worker, uint64_t session_id);
-    // tell: the sessions get an error and are closed (a stop); else the data plane is gone.
-    void close_all(bool tell);
-    // Deadlines, and reading again after back-pressure.
-    void tick(uint64_t now_ns);
-    size_t size() const { return sessions_.size(); }
+    void open(bool resp3);
+    // False: too much is queued.
+    bool write(std::string_view command, uint64_t queued_bytes_max);
+    void set_writes() { writes_ = true; }
+    void close();
+    void resume_reading();
+    bool overdue(uint64_t now_ns) const { return !relaying_ && now_ns > connect_deadline_ns_; }
+    // The session sends no more: it ends when L2 has answered everything, or falls silent.
+    void end_when_answered(uint64_t patience_ns);
+    void check_end(uint64_t now_ns);
+    void fail(const std::string& reason);
+
+    const uint32_t worker;
+    const uint64_t session_id;
 
   private:
-    friend class PinnedConnection;
-    using Key = std::pair<uint32_t, uint64_t>;
+    // CLIENT REPLY.
+    enum class ReplyMode : uint8_t { kOn, kSkipNext, kOff };
+    struct Write {
+        uv_write_t request{};
+        std::string bytes;
+    };
 
-    void end_session(uint32_t worker, uint64_t session_id, std::string_view error);
-    void stream(uint32_t worker, uint64_t session_id, std::string_view bytes);
-    void remove(PinnedConnection* connection);
+    static PinnedConnection* self(void* handle_data) {
+        return static_cast<PinnedConnection*>(handle_data);
+    }
+    static void on_connect(uv_connect_t* request, int status);
+    static void on_allocate(uv_handle_t* handle, size_t suggested, uv_buf_t* buffer);
+    static void on_read(uv_stream_t* stream, ssize_t count, const uv_buf_t* buffer);
+    uv_stream_t* stream() { return reinterpret_cast<uv_stream_t*>(&tcp_); }
+    void write_now(std::string_view bytes);
+    void take_handshake(std::string_view bytes);
+    void take(std::string_view bytes);
+    void start_release();
+    void release();
+    void append(std::string_view command);
+    void half_close();
+    void note(std::string_view command);
+    void ended(std::string reason);
+    void finish();
 
-    uv_loop_t* loop_;
-    L2Backend& backend_;
-    Coherence& coherence_;
-    config::L2 options_;
-    uint64_t queued_bytes_max_;
-    stats::ControlCounters* const& counters_;
-    std::map<Key, std::shared_ptr<PinnedConnection>> sessions_;
+    PinnedSessions& table_;
+    uv_tcp_t tcp_{};
+    uv_connect_t connect_{};
+    std::shared_ptr<PinnedConnection> keep_alive_;
+    redisReader* reader_ = nullptr;  // while our own HELLO is answered
+    uint32_t hello_replies_left_ = 0;
+    std::string hello_;
+    bool relaying_ = false;
+    bool closed_ = false;
+    bool reading_ = false;
+    bool releasing_ = false;  // a fence or a hold is under way for `outbound_`
+    bool writes_ = false;
+    bool quit_ = false;   // the client said QUIT: that L2 closes is no error
+    bool swaps_ = false;  // it used SWAPDB, perhaps in a transaction: L2 will announce nothing
+    bool ended_ = false;  // L2 closed; what it sent before is still on its way to the worker
+    std::string end_reason_;
+    ReplyMode reply_mode_ = ReplyMode::kOn;
+    bool blocks_ = false;     // it used a blocking command
+    bool ending_ = false;     // the session sends no more
+    bool quit_sent_ = false;  // QUIT is ours, and so is its reply
+    uint64_t end_patience_ns_ = 0;
+    uint64_t end_deadline_ns_ = 0;
+    uint64_t connect_deadline_ns_ = 0;
+    std::string unsent_;  // commands until the handshake is over
+    std::string inbox_;   // replies behind those in `outbound_`
+    std::string outbound_;
+    std::vector<char> read_buffer_;
 };
 
 }  // namespace cachee::controlplane

@@ -19,7 +19,7 @@
 #include "controlplane/l2_backend.h"
 #include "controlplane/latency_histogram.h"
 #include "controlplane/message_assembler.h"
-#include "controlplane/pinned_connection.h"
+#include "controlplane/pinned_sessions.h"
 #include "resp/parser.h"
 #include "shm/layout.h"
 
