@@ -9,6 +9,7 @@
 
 namespace cachee::controlplane {
 
+using base::kKiB;
 using base::kMiB;
 using base::kNsPerMs;
 
@@ -239,24 +240,35 @@ void PinnedConnection::start_release() {
     inbox_.erase(0, outbound_.size());
     releasing_ = true;
     if (!writes_) {
-        release();
+        release_behind_invalidations();
         return;
     }
     table_.coherence_.fence([connection = shared_from_this()] {
         if (connection->closed_ || !connection->table_.coherence_.attached()) return;
         Coherence& coherence = connection->table_.coherence_;
         if (connection->swaps_) coherence.bump_generation("a pinned session used SWAPDB", true);
-        Barrier barrier;
-        coherence.add_all(barrier);
-        coherence.release_after(connection->worker, std::move(barrier), [connection](bool applied) {
-            if (connection->closed_) return;
-            if (applied) {
-                connection->release();
-            } else {
-                connection->fail("a worker did not follow its invalidations");
-            }
-        });
+        connection->release_behind_invalidations();
     });
+}
+
+// No L1 may show, after these replies, what was there before what they show.
+void PinnedConnection::release_behind_invalidations() {
+    Coherence& coherence = table_.coherence_;
+    if (!coherence.attached()) {
+        release();
+        return;
+    }
+    Barrier barrier;
+    coherence.add_all(barrier);
+    coherence.release_after(worker, std::move(barrier),
+                            [connection = shared_from_this()](bool applied) {
+                                if (connection->closed_) return;
+                                if (applied) {
+                                    connection->release();
+                                } else {
+                                    connection->fail("a worker did not follow its invalidations");
+                                }
+                            });
 }
 
 void PinnedConnection::release() {

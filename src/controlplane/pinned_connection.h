@@ -61,6 +61,7 @@ class PinnedConnection : public std::enable_shared_from_this<PinnedConnection> {
     void take_handshake(std::string_view bytes);
     void take(std::string_view bytes);
     void start_release();
+    void release_behind_invalidations();
     void release();
     void append(std::string_view command);
     void half_close();

@@ -130,6 +130,9 @@ void RequestRouter::settle_command(Request& request, const redisReply& reply) {
         settle_writes(request, reply.type == REDIS_REPLY_STATUS, barrier);
     }
     if (!request.fenced || !coherence_.attached()) {
+        // What a read of L2 shows may be a write that is still in flight: no L1 may show the value
+        // before it afterwards.
+        if (!request.write && coherence_.attached()) coherence_.add_all(barrier);
         reply_all(request, reply, barrier);
         return;
     }

@@ -237,9 +237,7 @@ void RequestRouter::send(Request* request) {
     request->sent_ns = base::monotonic_ns();
     request->tickets.clear();
     request->pttl_ms.clear();
-    for (KeyGuard::Record* record : request->records) {
-        if (request->write) guard_.write_started(record);
-    }
+    if (request->write) start_writes(*request);
     for (KeyGuard::Record* record : request->records) {
         request->tickets.push_back(guard_.ticket(record));
     }
@@ -264,6 +262,16 @@ void RequestRouter::send(Request* request) {
     counters_->add(ControlCounter::l2_commands, request->replies_left);
     // A write is never sent twice: it need not be kept.
     if (request->write) request->command = {};
+}
+
+// From here on another connection may read the new value from L2, so no L1 may answer with the old
+// one: not even the worker's that passed the write on and dropped its own, for a fill may have been
+// on its way to it.
+void RequestRouter::start_writes(Request& request) {
+    for (KeyGuard::Record* record : request.records) {
+        guard_.write_started(record);
+        if (coherence_.attached()) coherence_.invalidate(record->key, nullptr);
+    }
 }
 
 void RequestRouter::on_lane_up(L2Lane lane) {

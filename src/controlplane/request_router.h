@@ -90,6 +90,7 @@ class RequestRouter {
 
     void submit(Request* request);
     void send(Request* request);
+    void start_writes(Request& request);
     void on_reply(Request* request, const redisReply* reply);
     void on_lost(Request* request);
     void supersede(Request& request, size_t index, const redisReply& value, Barrier& barrier);

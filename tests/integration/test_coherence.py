@@ -223,10 +223,19 @@ def test_checker_writers_inside_and_outside_coherent(target, seed):
 
 
 @pytest.mark.quick
+@pytest.mark.every_driver
 def test_checker_only_inside_writers_many_readers_coherent(target, seed):
     """Without outside writes there is no tolerance at all."""
     target.flush()
     check(target, seed, 2, outside_writers=0, inside_writers=4, readers=6)
+
+
+@pytest.mark.quick
+@pytest.mark.every_driver
+def test_checker_reads_on_another_lane_coherent(target, seed):
+    """A value that a GETRANGE showed, and a write that is still in flight did not take back, stays."""
+    target.flush()
+    check(target, seed, 3, outside_writers=0, inside_writers=3, readers=6, keys=3, hot=2, rare=0, other_lane=0.3)
 
 
 @pytest.mark.bound(60)

@@ -90,7 +90,8 @@ def test_mixed_pipeline_same_as_reference(target, depth):
         got = front.pipeline_raw(commands)
         reference = wanted.pipeline_raw(commands)
     for command, left, right in zip(commands, got, reference):
-        differences.check("exact", command, left, right)
+        # On a busy machine half a second may pass between an EXPIRE and the TTL behind it.
+        differences.check("near_s" if command[0] == b"TTL" else "exact", command, left, right)
     differences.report()
 
 

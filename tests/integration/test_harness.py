@@ -34,6 +34,8 @@ def test_comparators_forgive_only_what_they_say():
     assert same("exact", b":1\r\n", b":1\r\n") and not same("exact", b":1\r\n", b":2\r\n")
     assert same("near", b":1\r\n", b":90\r\n") and not same("near", b":-1\r\n", b":90\r\n")
     assert not same("near", b":1\r\n", b":5000\r\n") and not same("near", b":1\r\n", b"+1\r\n")
+    assert same("near_s", b":100\r\n", b":99\r\n") and not same("near_s", b":100\r\n", b":90\r\n")
+    assert not same("near_s", b":1\r\n", b":-1\r\n")
     one, two = b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"*2\r\n$1\r\nb\r\n$1\r\na\r\n"
     assert same("sorted", one, two) and not same("exact", one, two)
     assert not same("sorted", one, b"*1\r\n$1\r\na\r\n") and not same("sorted", one, b"~" + two[1:])

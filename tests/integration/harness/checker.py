@@ -46,7 +46,7 @@ class Checker:
 
     def __init__(self, connect_inside, connect_outside, seed, keys=24, hot=4, rare=150, outside_bound_s=1.0,
                  inside_writers=2, outside_writers=1, readers=4, values=(10, 100, 2000), prefix="cohere",
-                 tolerate_errors=False, deletes=True):
+                 tolerate_errors=False, deletes=True, other_lane=0.0):
         self.connect = {"inside": connect_inside, "outside": connect_outside}
         self.seed = seed
         self.prefix = prefix
@@ -59,6 +59,10 @@ class Checker:
         self.value_sizes = values
         self.tolerate_errors = tolerate_errors
         self.deletes = deletes
+        # How many of the reads go to L2 as another command does (GETRANGE). They may show a write before its
+        # keys are known (EVAL, MULTI) or its push has come (outside): those writes are left out then.
+        self.other_lane = other_lane
+        assert not other_lane or not outside_writers
         # After a write without an answer the key rests (its lock is held): the write may still be on its
         # way to L2, and must not land on top of the next version.
         self.grace_s = 0.3
@@ -145,7 +149,8 @@ class Checker:
         key.story = key.story[-4:] + [[version, where, "del" if deletes else "?"]]
         value = b"%d:" % version + b"x" * chooser.choice(self.value_sizes)
         try:
-            reply = self._way(wire, chooser, key.name, value, deletes, key.story[-1])
+            way = self._declared_way if self.other_lane else self._way
+            reply = way(wire, chooser, key.name, value, deletes, key.story[-1])
         except (OSError, Closed):
             time.sleep(self.grace_s)
             raise
@@ -188,6 +193,14 @@ class Checker:
             return wire.call("SET", name, value, "PX", "100000")
         return wire.call("SET", name, value)
 
+    @staticmethod
+    def _declared_way(wire, chooser, name, value, deletes, note):
+        ways = (["DEL", name], ["UNLINK", name]) if deletes else (
+            ["SET", name, value], ["GETSET", name, value], ["MSET", name, value], ["SET", name, value, "GET"])
+        command = ways[chooser.randrange(len(ways))]
+        note[2] = command[0]
+        return wire.call(*command)
+
     # -- readers -----------------------------------------------------------------------------------
 
     def _reader(self, wire, chooser, where):
@@ -199,7 +212,11 @@ class Checker:
             now = time.monotonic()
             noted = [(key.acked, seen.get(key.name, 0)) for key in keys]
             floors = [max(key.floor(now, self.bound), seen.get(key.name, 0)) for key in keys]
-            if len(keys) == 1:
+            how = "GET" if len(keys) == 1 else "MGET"
+            if len(keys) == 1 and chooser.random() < self.other_lane:
+                how = "GETRANGE"
+                replies = [wire.call("GETRANGE", keys[0].name, "0", "-1") or None]
+            elif len(keys) == 1:
                 replies = [wire.call("GET", keys[0].name)]
             else:
                 replies = wire.call("MGET", *[key.name for key in keys])
@@ -212,8 +229,7 @@ class Checker:
             for key, floor, reply, known in zip(keys, floors, replies, noted):
                 self.reads += 1
                 self._judge(key, floor, reply, seen, "%s by %s, acked %d, seen here %d, writes %s" % (
-                    "answered after %.1f ms" % ((time.monotonic() - now) * 1e3), "GET" if len(keys) == 1 else
-                    "MGET", *known, key.story))
+                    "answered after %.1f ms" % ((time.monotonic() - now) * 1e3), how, *known, key.story))
 
     def _judge(self, key, floor, reply, seen, circumstances):
         started = key.started

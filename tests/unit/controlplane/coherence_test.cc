@@ -126,6 +126,52 @@ TEST_F(CoherenceTest, Release_OwnerIsAnotherWorker_ReplyWaitsUntilItHasApplied) 
     EXPECT_TRUE(logged(1, "invalidate " + key));
 }
 
+TEST_F(CoherenceTest, Release_ReadOfAWriteInFlight_WaitsUntilTheOwnerHasDroppedTheOldValue) {
+    start(2);
+    for (const bool pinned : {false, true}) {
+        SCOPED_TRACE(pinned ? "pinned" : "pass lane");
+        const std::string key = data_->key_of(1, pinned ? "pinned" : "pass");
+        client_->run("SET %s old", key.c_str());
+        settle();
+        EXPECT_EQ(data_->reply(0, data_->fetch(0, key)), "$3\r\nold\r\n");
+        data_->run_for(20);
+        ASSERT_NE(data_->hit(key), nullptr);
+
+        data_->worker(1).stalled = true;
+        const uint64_t write = data_->command(0, Lane::kTracked, kWrite, {"SET", key, "newer"});
+        ASSERT_TRUE(data_->until([&] { return client_->text("GET %s", key.c_str()) == "newer"; }));
+        ASSERT_TRUE(data_->worker(1).l1.contains(key)) << "the owner has not followed yet";
+        uint64_t read = 0;
+        const auto read_shown = [&] {
+            return pinned ? !data_->worker(0).streams[7].empty() : data_->answered(0, read);
+        };
+        read = data_->command(0, pinned ? Lane::kPinned : Lane::kPass, 0, {"STRLEN", key}, 7);
+        EXPECT_FALSE(data_->until(read_shown, 100)) << "L1 still shows the value before";
+        EXPECT_FALSE(data_->answered(0, write));
+        data_->worker(1).stalled = false;
+        EXPECT_TRUE(data_->until(read_shown));
+        EXPECT_EQ(data_->reply(0, write), "+OK\r\n");
+    }
+}
+
+TEST_F(CoherenceTest, Write_BeforeL2Executes_NoOwnerHasTheOldValueAnyMore) {
+    start(2);
+    for (const uint32_t owner : {0u, 1u}) {
+        const std::string key = data_->key_of(owner, "key");
+        client_->run("SET %s old", key.c_str());
+        settle();
+        data_->reply(0, data_->fetch(0, key));
+        data_->run_for(20);
+        ASSERT_NE(data_->hit(key), nullptr);
+        server_->pause();
+        const uint64_t write = data_->command(0, Lane::kPass, kWrite, {"APPEND", key, "er"});
+        EXPECT_TRUE(data_->until([&] { return !data_->worker(owner).l1.contains(key); }, 500));
+        EXPECT_FALSE(data_->answered(0, write));
+        server_->resume();
+        EXPECT_EQ(data_->reply(0, write), ":5\r\n");
+    }
+}
+
 TEST_F(CoherenceTest, Release_OwnerIsTheReceiver_DoesNotWaitForOthers) {
     start(2);
     const std::string key = data_->key_of(0, "key");
