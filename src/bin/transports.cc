@@ -3,9 +3,11 @@
 
 #include <linux/capability.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "drivers/dpdk/dpdk_driver.h"
+#include "drivers/sim/impaired_port.h"
 #include "drivers/sim/sim_gateway.h"
 #include "drivers/sim/sim_link.h"
 #include "drivers/socket/socket_transport.h"
@@ -101,6 +103,17 @@ base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
     return options;
 }
 
+uint64_t port_clock() noexcept { return base::monotonic_ns(); }
+
+// The port itself, or a bad wire before it.
+std::unique_ptr<net::FramePort> impaired(std::unique_ptr<net::FramePort> port,
+                                         const config::Impairment& section, uint32_t worker) {
+    if (!section.enabled) return port;
+    return std::make_unique<sim::ImpairedPort>(
+        std::move(port), sim::impairment_options_of(section, 2 * worker),
+        sim::impairment_options_of(section, 2 * worker + 1), port_clock);
+}
+
 class DpdkTransports final : public Transports {
   public:
     static Made make(const config::Config& config, const std::string& instance,
@@ -115,8 +128,13 @@ class DpdkTransports final : public Transports {
         for (const std::string& note : made->driver_.notes()) {
             base::log_line("cachee-dataplane", base::Severity::kWarning, note);
         }
+        if (config.impairment.enabled) {
+            base::log_line("cachee-dataplane", base::Severity::kWarning,
+                           "impairment.enabled: frames are delayed, lost or damaged on purpose");
+        }
         for (uint32_t i = 0; i < workers; ++i) {
-            made->ports_.push_back(made->driver_.port(i, counters[i]));
+            made->ports_.push_back(
+                impaired(made->driver_.port(i, counters[i]), config.impairment, i));
             auto transport =
                 net::TcpTransport::create(*made->ports_[i], options.value(), counters[i]);
             if (!transport) return transport.error();

@@ -91,6 +91,19 @@ struct Sim {                                 // real clock, seeded link; the gat
     uint16_t gateway_port = 6379;            // 127.0.0.1, bridged to listen.address over the link
 };
 
+struct Impairment {                          // tests only: a bad wire before the dpdk driver's port
+    bool enabled = false;
+    uint64_t seed = 1;
+    double loss = 0;                         // probability per frame and direction, 0..0.5
+    double duplication = 0;
+    double reordering = 0;
+    double corruption = 0;
+    uint32_t delay_us = 0;                   // one way
+    uint32_t jitter_us = 0;
+    uint32_t rate_mbit = 0;                  // per direction; 0: no limit
+    uint32_t frames_max = 4096;              // on their way, per worker and direction
+};
+
 struct L1 {
     uint64_t bytes = 256 * kMiB;             // all partitions together, index included
     HugepageMode hugepages = HugepageMode::kAuto;
@@ -133,6 +146,7 @@ struct Config {
     Tcp tcp;
     Dpdk dpdk;
     Sim sim;
+    Impairment impairment;
     L1 l1;
     L2 l2;
     Limits limits;

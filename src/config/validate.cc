@@ -81,6 +81,11 @@ void check_drivers(const Config& config, Conflicts& conflicts) {
                                                      std::to_string(bits)});
         }
     }
+    if (config.impairment.enabled && config.driver != DriverKind::kDpdk) {
+        conflicts.push_back(
+            {"impairment.enabled",
+             "is for driver dpdk only; driver sim has its own keys (sim.loss ...)"});
+    }
     const Tcp& tcp = config.tcp;
     if (tcp.rto_min_ms > tcp.rto_max_ms) {
         conflicts.push_back({"tcp.rto_min_ms", "is greater than tcp.rto_max_ms"});

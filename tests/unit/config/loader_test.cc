@@ -218,6 +218,7 @@ TEST_F(Loader, CrossChecks_Conflicts_NameTheKeyToChange) {
     contains("driver: dpdk", "c.yaml: dpdk.device: is empty");
     contains("driver: dpdk\ndpdk: {device: x, gateway: 10.0.0.1}\n",
              "dpdk.gateway: is not in the subnet");
+    contains("impairment: {enabled: true}", "impairment.enabled: is for driver dpdk only");
     contains("driver: sim\nlisten: {address: 0.0.0.0, password: x}",
              "listen.address: 0.0.0.0 is for");
     contains("l1: {item_bytes_max: 8MiB}",
