@@ -35,7 +35,21 @@ uint32_t ones_sum(const uint8_t* p, uint32_t size, uint32_t sum) {
 }
 
 uint32_t pseudo_sum(const uint8_t* ip, uint32_t tcp_bytes) {
-    return ones_sum(ip + 12, 8, kTcpProtocol + tcp_bytes);
+    const bool ipv6 = ip[0] >> 4 == 6;
+    return ipv6 ? ones_sum(ip + 8, 32, kTcpProtocol + tcp_bytes)
+                : ones_sum(ip + 12, 8, kTcpProtocol + tcp_bytes);
+}
+
+net::Checksum judged(uint32_t sum) {
+    return sum == 0xffff ? net::Checksum::kGood : net::Checksum::kBad;
+}
+
+// Without extension headers only; what has them stays unknown.
+void judge_ipv6(net::RxFrame& frame, const uint8_t* ip, uint32_t size) {
+    if (size < 40 || ip[6] != kTcpProtocol) return;
+    const uint32_t bytes = get16(ip + 4);
+    if (40 + bytes > size) return;
+    frame.tcp_checksum = judged(ones_sum(ip + 40, bytes, pseudo_sum(ip, bytes)));
 }
 
 // REQUIRES: the fields' offsets lie inside the frame, which the stack that asked for it answers
@@ -45,7 +59,8 @@ void fill_checksums(std::vector<uint8_t>& bytes, const net::TxFrame& frame) {
     uint8_t* tcp = ip + frame.l3_bytes;
     const uint32_t tcp_bytes =
         static_cast<uint32_t>(bytes.size()) - frame.l2_bytes - frame.l3_bytes;
-    if ((frame.flags & net::kTxIpChecksum) != 0) {
+    const bool ipv6 = (frame.flags & net::kTxIpv6) != 0;
+    if (!ipv6 && (frame.flags & net::kTxIpChecksum) != 0) {
         put16(ip + 10, 0);
         put16(ip + 10, ~ones_sum(ip, frame.l3_bytes, 0) & 0xffff);
     }
@@ -78,8 +93,12 @@ void for_each_wire_frame(const net::TxFrame& frame,
         bytes.insert(bytes.end(), frame.data + headers + done, frame.data + headers + done + n);
         uint8_t* ip = bytes.data() + frame.l2_bytes;
         uint8_t* tcp = ip + frame.l3_bytes;
-        put16(ip + 2, static_cast<uint32_t>(bytes.size()) - frame.l2_bytes);
-        put16(ip + 4, get16(ip + 4) + done / std::max(step, 1u));
+        if ((frame.flags & net::kTxIpv6) != 0) {
+            put16(ip + 4, static_cast<uint32_t>(bytes.size()) - frame.l2_bytes - 40);
+        } else {
+            put16(ip + 2, static_cast<uint32_t>(bytes.size()) - frame.l2_bytes);
+            put16(ip + 4, get16(ip + 4) + done / std::max(step, 1u));
+        }
         put32(tcp + 4, get32(tcp + 4) + done);
         if (done + n < payload) tcp[13] &= static_cast<uint8_t>(~0x09);  // FIN, PSH: last only
         fill_checksums(bytes, frame);
@@ -91,16 +110,17 @@ void for_each_wire_frame(const net::TxFrame& frame,
 void judge_checksums(net::RxFrame& frame) noexcept {
     constexpr uint32_t kEthernet = 14;
     const uint8_t* ip = frame.data + kEthernet;
-    if (frame.size < kEthernet + 20 || get16(frame.data + 12) != 0x0800) return;
+    if (frame.size < kEthernet + 20) return;
+    if (get16(frame.data + 12) == 0x86dd) judge_ipv6(frame, ip, frame.size - kEthernet);
+    if (get16(frame.data + 12) != 0x0800) return;
     const uint32_t ip_header = (ip[0] & 0x0f) * 4u;
     const uint32_t total = get16(ip + 2);
     if (ip_header < 20 || total < ip_header || kEthernet + total > frame.size) return;
-    const bool ip_good = ones_sum(ip, ip_header, 0) == 0xffff;
-    frame.ip_checksum = ip_good ? net::Checksum::kGood : net::Checksum::kBad;
+    frame.ip_checksum = judged(ones_sum(ip, ip_header, 0));
     if (ip[9] != kTcpProtocol) return;
     const uint32_t sum =
         ones_sum(ip + ip_header, total - ip_header, pseudo_sum(ip, total - ip_header));
-    frame.tcp_checksum = sum == 0xffff ? net::Checksum::kGood : net::Checksum::kBad;
+    frame.tcp_checksum = judged(sum);
 }
 
 }  // namespace cachee::sim

@@ -20,7 +20,14 @@ SimClient::SimClient(net::FramePort& port, const net::TcpOptions& options)
 }
 
 int64_t SimClient::connect(uint32_t ip, uint16_t port, uint16_t local_port) {
-    const io::SessionIndex index = transport_->connect(ip, port, local_port);
+    return opening(transport_->connect(ip, port, local_port));
+}
+
+int64_t SimClient::connect(const net::Ipv6Address& ip, uint16_t port, uint16_t local_port) {
+    return opening(transport_->connect(ip, port, local_port));
+}
+
+int64_t SimClient::opening(io::SessionIndex index) {
     if (index == kNoSession) return -1;
     serial_by_index_[index] = static_cast<int64_t>(sessions_.size());
     sessions_.emplace_back();

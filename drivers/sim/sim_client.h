@@ -38,6 +38,7 @@ class SimClient {
 
     // -1 when refused. Serials are never reused, unlike the transport's indices.
     int64_t connect(uint32_t ip, uint16_t port, uint16_t local_port = 0);
+    int64_t connect(const net::Ipv6Address& ip, uint16_t port, uint16_t local_port = 0);
     void send(int64_t serial, std::string_view bytes);
     void half_close(int64_t serial);  // FIN after what was sent
     void close(int64_t serial);       // the same, and nothing more is received
@@ -64,6 +65,7 @@ class SimClient {
     void handle(const io::Event& event, uint64_t now_ns);
     void drain(int64_t serial);
     int64_t serial_of(io::SessionIndex index);
+    int64_t opening(io::SessionIndex index);
 
     std::unique_ptr<stats::WorkerCounters> counters_;
     std::unique_ptr<net::TcpTransport> transport_;

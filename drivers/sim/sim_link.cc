@@ -219,7 +219,8 @@ void SimLink::transmit_locked(int from, const TxFrame& frame) {
 
 void SimLink::wire_locked(int from, const uint8_t* data, uint32_t size) {
     ++counts_.sent;
-    if (size > options_.mtu + kHeadroom - 4) {
+    const bool tagged = size >= 14 && data[12] == 0x81 && data[13] == 0;
+    if (size > options_.mtu + kHeadroom - (tagged ? 0 : 4)) {
         ++counts_.oversized;
         return;
     }
@@ -269,8 +270,9 @@ void SimLink::enqueue_locked(int to, const uint8_t* data, uint32_t size, uint64_
 // Only what a checksum covers: the Ethernet header has its own on a real wire, and ARP none at all.
 void SimLink::corrupt_locked(Buffer& buffer) {
     constexpr uint32_t kEthernet = 14;
-    const bool ipv4 = buffer.size > kEthernet && buffer.bytes[12] == 8 && buffer.bytes[13] == 0;
-    if (!ipv4) return;
+    if (buffer.size <= kEthernet) return;
+    const uint32_t type = static_cast<uint32_t>(buffer.bytes[12]) << 8 | buffer.bytes[13];
+    if (type != 0x0800 && type != 0x86dd) return;
     const uint64_t bit = rng_.below(uint64_t{buffer.size - kEthernet} * 8);
     buffer.bytes[kEthernet + bit / 8] ^= static_cast<uint8_t>(1u << (bit % 8));
     ++counts_.corrupted;

@@ -28,7 +28,7 @@ struct SimLinkOptions {
     double loss = 0;  // probabilities per frame and direction
     double duplication = 0;
     double reordering = 0;   // the frame is held back for reorder_hold_ns more
-    double corruption = 0;   // one bit of an IPv4 packet is flipped
+    double corruption = 0;   // one bit of an IP packet is flipped
     uint64_t delay_ns = 0;   // one way
     uint64_t jitter_ns = 0;  // uniform on top of it; order is kept
     uint64_t reorder_hold_ns = 1'000'000;

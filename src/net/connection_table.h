@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a connection's addresses to its id: open addressing with linear probing, keyed by a secret
-// seed so that a peer cannot choose addresses that collide. The local address is one, so the rest
-// of the 4-tuple fits a 64-bit key and no other memory is touched to compare. Worker thread only;
-// sized at construction to twice the ids that can exist.
+// seed so that a peer cannot choose addresses that collide. With IPv4 the local address is one, so
+// the rest of the 4-tuple fits a 64-bit key and no other memory is touched to compare. With IPv6 a
+// keyed hash of both addresses takes the place of the remote one; keys may then be equal though the
+// connections are not, and find_if() and erase() with an id tell them apart. One table holds one
+// kind. Worker thread only; sized at construction to twice the ids that can exist.
 //
 //   slot: | key: remote address 32, remote port 16, local port 16 | id 32 | unused 32 |   id kNone:
 //   empty
@@ -54,6 +56,15 @@ class ConnectionTable {
         }
     }
 
+    // The first connection with this key for which same(id) holds.
+    template <typename Same>
+    uint32_t find_if(uint64_t home, ConnectionKey key, Same&& same) const noexcept {
+        for (uint64_t i = home;; i = (i + 1) & mask_) {
+            if (slots_[i].id == kNone) return kNone;
+            if (slots_[i].key == key && same(slots_[i].id)) return slots_[i].id;
+        }
+    }
+
     // Inserts, or replaces the id of a key that is there. REQUIRES: below ids_max entries.
     void set(ConnectionKey key, uint32_t id) noexcept {
         uint64_t i = hash(key) & mask_;
@@ -62,10 +73,30 @@ class ConnectionTable {
         slots_[i] = {key, id, 0};
     }
 
-    // Closes the gap behind it, so that no tombstones pile up. A key that is not there is ignored.
-    void erase(ConnectionKey key) noexcept {
+    // Inserts, whether or not the key is there. REQUIRES: below ids_max entries.
+    void add(ConnectionKey key, uint32_t id) noexcept {
         uint64_t i = hash(key) & mask_;
-        while (slots_[i].key != key || slots_[i].id == kNone) {
+        while (slots_[i].id != kNone) i = (i + 1) & mask_;
+        ++size_;
+        slots_[i] = {key, id, 0};
+    }
+
+    // A key that is not there is ignored.
+    void erase(ConnectionKey key) noexcept {
+        erase_if(key, [](uint32_t) { return true; });
+    }
+    void erase(ConnectionKey key, uint32_t id) noexcept {
+        erase_if(key, [id](uint32_t other) { return other == id; });
+    }
+
+    uint32_t size() const noexcept { return size_; }
+
+  private:
+    // Closes the gap behind it, so that no tombstones pile up.
+    template <typename Wanted>
+    void erase_if(ConnectionKey key, Wanted&& wanted) noexcept {
+        uint64_t i = hash(key) & mask_;
+        while (slots_[i].id == kNone || slots_[i].key != key || !wanted(slots_[i].id)) {
             if (slots_[i].id == kNone) return;
             i = (i + 1) & mask_;
         }
@@ -80,9 +111,6 @@ class ConnectionTable {
         slots_[i].id = kNone;
     }
 
-    uint32_t size() const noexcept { return size_; }
-
-  private:
     struct Slot {
         ConnectionKey key = 0;
         uint32_t id = kNone;

@@ -89,6 +89,7 @@ bool parse_tcp(const uint8_t* data, uint32_t size, TcpSegment& out) noexcept {
     out.window_scale = kNoWindowScale;
     out.has_timestamps = false;
     out.sack_permitted = false;
+    out.ipv6 = false;
     if (out.src_port == 0 || out.dst_port == 0) return false;
     const uint8_t* options = data + kTcpBytes;
     // The layout every common stack sends on data: NOP, NOP, timestamps.

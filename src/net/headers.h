@@ -14,6 +14,7 @@
 namespace cachee::net {
 
 inline constexpr uint32_t kEthernetBytes = 14;
+inline constexpr uint32_t kVlanBytes = 4;
 inline constexpr uint32_t kIpv4Bytes = 20;
 inline constexpr uint32_t kTcpBytes = 20;
 inline constexpr uint32_t kArpBytes = 28;
@@ -21,6 +22,7 @@ inline constexpr uint32_t kIcmpBytes = 8;
 
 inline constexpr uint16_t kEtherTypeIpv4 = 0x0800;
 inline constexpr uint16_t kEtherTypeArp = 0x0806;
+inline constexpr uint16_t kEtherTypeVlan = 0x8100;
 inline constexpr uint8_t kProtocolIcmp = 1;
 inline constexpr uint8_t kProtocolTcp = 6;
 
@@ -53,7 +55,7 @@ struct Ipv4Packet {
 };
 
 struct TcpSegment {
-    uint32_t src_ip = 0;
+    uint32_t src_ip = 0;  // IPv6: a keyed hash that stands for both addresses (tcp_core.h)
     uint16_t src_port = 0;
     uint16_t dst_port = 0;
     uint32_t seq = 0;
@@ -69,6 +71,8 @@ struct TcpSegment {
     uint8_t window_scale = kNoWindowScale;  // at most 14
     bool has_timestamps = false;
     bool sack_permitted = false;
+    bool ipv6 = false;
+    const uint8_t* ipv6_addresses = nullptr;  // source, then destination; set where ipv6 is
 
     // Sequence numbers it takes: payload, SYN and FIN.
     uint32_t length() const noexcept {
@@ -79,7 +83,7 @@ struct TcpSegment {
 // False when malformed. `data` starts after the Ethernet header.
 bool parse_arp(const uint8_t* data, uint32_t size, ArpPacket& out) noexcept;
 bool parse_ipv4(const uint8_t* data, uint32_t size, Ipv4Packet& out) noexcept;
-// `data` is the IPv4 payload; src_ip and src_mac stay the caller's to fill in. Options are taken up
+// `data` is the IP payload; src_ip and src_mac stay the caller's to fill in. Options are taken up
 // to the first malformed one; unknown ones are skipped (RFC 9293, 3.2).
 bool parse_tcp(const uint8_t* data, uint32_t size, TcpSegment& out) noexcept;
 

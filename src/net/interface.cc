@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames in and out, IPv4, and the headers of outgoing segments; see interface.h. ARP and ICMP are
-// in interface_control.cc. Worker thread only.
+// Frames in and out, tags, IPv4, and the headers of outgoing segments; see interface.h. ARP and
+// ICMP are in interface_control.cc, IPv6 in interface_ipv6.cc. Worker thread only.
 #include "net/interface.h"
 
 #include <algorithm>
@@ -29,10 +29,15 @@ Interface::Interface(FramePort& port, const InterfaceOptions& options,
       info_(port.info()),
       options_(options),
       counters_(counters),
-      mac_first_(mac_word(info_.mac) << 16),
+      mac_first_(options.vlan_id == 0 ? mac_word(info_.mac) << 16 : 1),
       ethernet_low_(mac_word(info_.mac) << 48),
       ethernet_high_(mac_word(info_.mac) >> 16 | uint64_t{0x00450008} << 32),
-      local_ip_be_(__builtin_bswap32(options.local_ip)) {}
+      local_ip_be_(__builtin_bswap32(options.local_ip)),
+      neighbours_(options.ipv6.enabled ? options.neighbours_max : 0),
+      reply_limit_(options.icmp_replies_per_s, {options.secret_seed, 1}),
+      control_limit_(options.icmp_replies_per_s, {options.secret_seed, 2}) {
+    if (options_.ipv6.enabled) assign_ipv6_addresses();
+}
 
 Interface::~Interface() {
     if (staged_count_ > 0) port_.tx_free(staged_.data(), staged_count_);
@@ -49,56 +54,99 @@ size_t Interface::receive(RxFrame* frames, size_t max) noexcept {
     return n;
 }
 
-bool Interface::handle_any(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept {
+// 802.1Q: with a VLAN configured its tag is required, else there must be none; a tag with id 0 says
+// a priority and nothing else, and is passed over.
+bool Interface::take_link_header(const RxFrame& frame, Packet& out) noexcept {
     if (frame.size < kEthernetBytes) {
         count(Counter::drop_malformed);
         return false;
     }
-    const uint8_t* data = frame.data;
-    const uint16_t type = load_be16(data + 12);
-    if (type == kEtherTypeArp) {
-        handle_arp(data + kEthernetBytes, frame.size - kEthernetBytes, tick);
+    const uint8_t* const data = frame.data;
+    out.type = load_be16(data + 12);
+    uint32_t header_bytes = kEthernetBytes;
+    uint16_t vlan_id = 0;
+    if (out.type == kEtherTypeVlan) {
+        if (frame.size < kEthernetBytes + kVlanBytes) {
+            count(Counter::drop_malformed);
+            return false;
+        }
+        vlan_id = load_be16(data + 14) & 0x0fff;
+        out.type = load_be16(data + 16);
+        header_bytes += kVlanBytes;
+    }
+    const bool tagged = header_bytes != kEthernetBytes;
+    const bool wanted = vlan_id == options_.vlan_id || (tagged && vlan_id == 0);
+    if (!wanted) {
+        count(Counter::drop_vlan);
         return false;
     }
-    if (type != kEtherTypeIpv4 || std::memcmp(data, port_.info().mac.data(), 6) != 0) {
+    out.data = data + header_bytes;
+    out.size = frame.size - header_bytes;
+    out.to_group = (data[0] & 1) != 0;
+    if (!out.to_group && std::memcmp(data, info_.mac.data(), 6) != 0) {
         count(Counter::drop_not_for_us);
         return false;
     }
+    return true;
+}
+
+Received Interface::handle_any(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept {
+    Packet link;
+    if (!take_link_header(frame, link)) return Received::kNone;
+    if (link.type == kEtherTypeArp) {
+        handle_arp(link.data, link.size, tick);
+        return Received::kNone;
+    }
+    // A unicast packet in a frame to a group is a fault or a trick (RFC 1122, 3.3.6).
+    if (link.type == kEtherTypeIpv4 && !link.to_group) {
+        return handle_ipv4(frame, link, tick, out);
+    }
+    if (link.type == kEtherTypeIpv6 && has_ipv6()) return handle_ipv6(frame, link, tick, out);
+    count(Counter::drop_not_for_us);
+    return Received::kNone;
+}
+
+Received Interface::handle_ipv4(const RxFrame& frame, const Packet& link, uint32_t tick,
+                                TcpSegment& out) noexcept {
     Ipv4Packet packet;
-    if (!parse_ipv4(data + kEthernetBytes, frame.size - kEthernetBytes, packet)) {
+    if (!parse_ipv4(link.data, link.size, packet)) {
         count(Counter::drop_malformed);
-        return false;
+        return Received::kNone;
     }
     if (!ipv4_checksum_good(frame, packet)) {
         count(Counter::drop_checksum);
-        return false;
+        return Received::kNone;
     }
     // A source that no host can have: multicast, broadcast, unset, or this very address.
-    const bool source_bad =
-        packet.src_ip == 0 || packet.src_ip >= 0xe0000000 || packet.src_ip == options_.local_ip;
-    if (packet.dst_ip != options_.local_ip || source_bad) {
+    if (packet.src_ip == 0 || packet.src_ip >= 0xe0000000 || packet.src_ip == options_.local_ip) {
+        count(Counter::drop_source);
+        return Received::kNone;
+    }
+    if (packet.dst_ip != options_.local_ip) {
         count(Counter::drop_not_for_us);
-        return false;
+        return Received::kNone;
     }
     if (packet.fragment) {
         count(Counter::drop_fragment);
-        return false;
+        return Received::kNone;
     }
     if (packet.protocol != kProtocolTcp) {
-        handle_icmp(frame, packet);
-        return false;
+        handle_icmp(frame, packet, tick);
+        return Received::kNone;
     }
     if (!parse_tcp(packet.payload, packet.payload_bytes, out)) {
         count(Counter::drop_malformed);
-        return false;
+        return Received::kNone;
     }
-    if (!tcp_checksum_good(frame, packet)) {
+    const uint64_t pseudo =
+        pseudo_header_sum(packet.src_ip, packet.dst_ip, kProtocolTcp, packet.payload_bytes);
+    if (!tcp_checksum_good(frame, packet.payload, packet.payload_bytes, pseudo)) {
         count(Counter::drop_checksum);
-        return false;
+        return Received::kNone;
     }
     out.src_ip = packet.src_ip;
-    out.src_mac = data + 6;
-    return true;
+    out.src_mac = frame.data + 6;
+    return Received::kIpv4;
 }
 
 bool Interface::ipv4_checksum_good(const RxFrame& frame, const Ipv4Packet& packet) noexcept {
@@ -107,12 +155,11 @@ bool Interface::ipv4_checksum_good(const RxFrame& frame, const Ipv4Packet& packe
            checksum_fold(checksum_add(packet.header, packet.header_bytes, 0)) == 0xffff;
 }
 
-bool Interface::tcp_checksum_good(const RxFrame& frame, const Ipv4Packet& packet) noexcept {
+bool Interface::tcp_checksum_good(const RxFrame& frame, const uint8_t* segment, uint32_t bytes,
+                                  uint64_t pseudo) noexcept {
     if (frame.tcp_checksum != Checksum::kUnknown) return frame.tcp_checksum == Checksum::kGood;
     if (!options_.verify_checksums) return true;
-    const uint64_t pseudo =
-        pseudo_header_sum(packet.src_ip, packet.dst_ip, kProtocolTcp, packet.payload_bytes);
-    return checksum_fold(checksum_add(packet.payload, packet.payload_bytes, pseudo)) == 0xffff;
+    return checksum_fold(checksum_add(segment, bytes, pseudo)) == 0xffff;
 }
 
 // For tx_frame(): a place among the staged and a spare frame; false when the port has none.
@@ -125,11 +172,33 @@ bool Interface::make_room() noexcept {
         push();
         spare_count_ = port_.tx_alloc(spare_.data(), kSpareMax);
     }
+    if (options_.vlan_id != 0) {  // headers are written behind the place of the tag
+        for (size_t i = 0; i < spare_count_; ++i) {
+            spare_[i].data += kVlanBytes;
+            spare_[i].capacity -= kVlanBytes;
+        }
+    }
     return spare_count_ != 0;
+}
+
+// Moves the addresses of each frame forward and puts the tag behind them.
+void Interface::tag_staged() noexcept {
+    for (; tagged_count_ < staged_count_; ++tagged_count_) {
+        TxFrame& frame = staged_[tagged_count_];
+        frame.data -= kVlanBytes;
+        frame.capacity += kVlanBytes;
+        std::memmove(frame.data, frame.data + kVlanBytes, 12);
+        store_be16(frame.data + 12, kEtherTypeVlan);
+        store_be16(frame.data + 14, options_.vlan_id);
+        frame.size += kVlanBytes;
+        if (frame.l2_bytes != 0) frame.l2_bytes += kVlanBytes;
+        uncounted_bytes_ += kVlanBytes;
+    }
 }
 
 void Interface::push() noexcept {
     if (staged_count_ == 0) return;
+    if (options_.vlan_id != 0) tag_staged();
     count(Counter::frames_out, uncounted_frames_);
     count(Counter::frame_bytes_out, uncounted_bytes_);
     uncounted_frames_ = 0;
@@ -140,6 +209,7 @@ void Interface::push() noexcept {
                   staged_.begin() + static_cast<ptrdiff_t>(staged_count_), staged_.begin());
     }
     staged_count_ -= sent;
+    tagged_count_ = staged_count_;
 }
 
 void Interface::write_ethernet(uint8_t* p, const MacAddress& dst, uint16_t type) noexcept {
@@ -165,10 +235,17 @@ void Interface::send_segment(TxFrame& frame, const SegmentFields& fields,
                              uint32_t payload_bytes) noexcept {
     const uint32_t header_bytes = kTcpBytes + fields.option_bytes;
     const uint32_t tcp_bytes = header_bytes + payload_bytes;
+    const bool ipv6 = fields.ipv6 != nullptr;
+    const uint32_t ip_bytes = ipv6 ? kIpv6Bytes : kIpv4Bytes;
     uint8_t* ip = frame.data + kEthernetBytes;
-    uint8_t* tcp = ip + kIpv4Bytes;
-    write_ethernet(frame.data, fields.dst_mac, kEtherTypeIpv4);
-    write_ipv4(ip, fields.remote_ip, kProtocolTcp, kIpv4Bytes + tcp_bytes);
+    uint8_t* tcp = ip + ip_bytes;
+    write_ethernet(frame.data, fields.dst_mac, ipv6 ? kEtherTypeIpv6 : kEtherTypeIpv4);
+    if (ipv6) {
+        write_ipv6(ip, fields.ipv6->local, fields.ipv6->remote, fields.remote_ip, kProtocolTcp,
+                   tcp_bytes);
+    } else {
+        write_ipv4(ip, fields.remote_ip, kProtocolTcp, kIpv4Bytes + tcp_bytes);
+    }
     store_be16(tcp, fields.local_port);
     store_be16(tcp + 2, fields.remote_port);
     store_be32(tcp + 4, fields.seq);
@@ -181,20 +258,22 @@ void Interface::send_segment(TxFrame& frame, const SegmentFields& fields,
     std::memcpy(tcp + kTcpBytes, fields.options, fields.option_bytes);
 
     frame.l2_bytes = kEthernetBytes;
-    frame.l3_bytes = kIpv4Bytes;
+    frame.l3_bytes = static_cast<uint16_t>(ip_bytes);
     frame.l4_bytes = static_cast<uint8_t>(header_bytes);
     const bool tso = fields.tso_mss != 0;
     if (tso) {
         frame.flags |= kTxTso;
         frame.tso_mss = fields.tso_mss;
     }
-    frame.flags |= finish_checksums(ip, tcp, fields.remote_ip, tcp_bytes, tso);
-    stage(frame, kEthernetBytes + kIpv4Bytes + tcp_bytes);
+    frame.flags |= ipv6 ? finish_checksum_ipv6(ip, tcp, tcp_bytes, tso)
+                        : finish_checksums(ip, tcp, fields.remote_ip, tcp_bytes, tso);
+    stage(frame, kEthernetBytes + ip_bytes + tcp_bytes);
 }
 
-uint32_t Interface::tso_payload_max(uint32_t option_bytes) const noexcept {
+uint32_t Interface::tso_payload_max(uint32_t option_bytes, bool ipv6) const noexcept {
     const PortInfo& info = port_.info();
-    const uint32_t headers = kEthernetBytes + kIpv4Bytes + kTcpBytes + option_bytes;
+    const uint32_t headers =
+        kEthernetBytes + kVlanBytes + (ipv6 ? kIpv6Bytes : kIpv4Bytes) + kTcpBytes + option_bytes;
     if (!info.tso || info.tso_bytes_max <= headers) return 0;
     return std::min(info.tso_bytes_max, 65535u) - headers;
 }

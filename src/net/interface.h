@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One IPv4 address on one frame port: everything below TCP. Receives frames, answers ARP and ICMP
-// itself, hands TCP segments up; builds Ethernet, IPv4 and TCP headers with the port's offloads and
-// stages frames for one burst. Not the protocol: it keeps no connection. Worker thread only.
+// One IPv4 address and some IPv6 addresses on one frame port: everything below TCP. Receives
+// frames, answers ARP, neighbour discovery and echo requests itself, hands TCP segments up; builds
+// Ethernet, IP and TCP headers with the port's offloads and stages frames for one burst. Not the
+// protocol: it keeps no connection. Worker thread only.
 #pragma once
 
 #include <array>
@@ -13,6 +14,9 @@
 #include "net/checksum.h"
 #include "net/frame_port.h"
 #include "net/headers.h"
+#include "net/ipv6.h"
+#include "net/neighbour_cache.h"
+#include "net/rate_limit.h"
 #include "stats/counters.h"
 
 namespace cachee::net {
@@ -22,13 +26,22 @@ struct InterfaceOptions {
     uint32_t prefix_length = 24;
     uint32_t gateway_ip = 0;  // 0: none
     bool verify_checksums = true;
+    uint16_t vlan_id = 0;  // 0: untagged; 1..4094: all that goes out, all that comes in
+    Ipv6Options ipv6 = {};
+    uint32_t neighbours_max = 256;       // next hops remembered
+    uint32_t icmp_replies_per_s = 1000;  // echo replies and errors; as many ARP and ND replies
+    uint64_t secret_seed = 0;            // makes the limits' exact numbers unknown outside
 };
+
+// What handle() made of a frame: a TCP segment over one of the two, or nothing to do any more.
+enum class Received : uint8_t { kNone, kIpv4, kIpv6 };
 
 // What the headers of an outgoing segment say. Addresses and numbers in host order.
 struct SegmentFields {
     MacAddress dst_mac{};
     uint16_t window = 0;
-    uint32_t remote_ip = 0;
+    uint32_t remote_ip = 0;          // IPv6: the flow label, in its lower 20 bits
+    const Ipv6Pair* ipv6 = nullptr;  // the addresses; nullptr: IPv4
     uint16_t remote_port = 0;
     uint16_t local_port = 0;
     uint32_t seq = 0;
@@ -65,20 +78,25 @@ class Interface {
 
     size_t receive(RxFrame* frames, size_t max) noexcept;
     void release(const RxFrame* frames, size_t count) noexcept { port_.rx_release(frames, count); }
-    // True: a TCP segment for us, in `out`, which points into the frame. Everything else is dealt
-    // with.
-    [[gnu::always_inline]] bool handle(const RxFrame& frame, uint32_t tick,
-                                       TcpSegment& out) noexcept {
-        return take_usual(frame, out) || handle_any(frame, tick, out);
+    // Not kNone: a TCP segment for us, in `out`, which points into the frame. Everything else is
+    // dealt with.
+    [[gnu::always_inline]] Received handle(const RxFrame& frame, uint32_t tick,
+                                           TcpSegment& out) noexcept {
+        return take_usual(frame, out) ? Received::kIpv4 : handle_any(frame, tick, out);
     }
 
     // The link address for a destination; false when it is not known yet (a request was sent if
     // due).
     bool resolve(uint32_t ip, uint32_t tick, MacAddress& mac) noexcept;
+    bool resolve(const Ipv6Address& ip, uint32_t tick, MacAddress& mac) noexcept;
     uint32_t next_hop(uint32_t ip) const noexcept;
     // Grows each time an address became known.
     uint32_t resolutions() const noexcept { return resolutions_; }
-    void announce() noexcept;  // gratuitous ARP
+    // Gratuitous ARP; with IPv6 the tests of our addresses begin.
+    void announce(uint32_t tick) noexcept;
+    // Questions that have to be repeated, and what ends; every kTimerTicks or so.
+    static constexpr uint32_t kTimerTicks = 100;
+    void on_timer(uint32_t tick) noexcept;
 
     // A frame to fill, or nullptr when the port has none. Must be followed by send_*() of that
     // frame.
@@ -99,8 +117,9 @@ class Interface {
         frame = spare_[--spare_count_];
         return &frame;
     }
-    static uint8_t* payload_of(TxFrame& frame, uint32_t option_bytes) noexcept {
-        return frame.data + kEthernetBytes + kIpv4Bytes + kTcpBytes + option_bytes;
+    static uint8_t* payload_of(TxFrame& frame, uint32_t option_bytes, bool ipv6 = false) noexcept {
+        const uint32_t ip_bytes = ipv6 ? kIpv6Bytes : kIpv4Bytes;
+        return frame.data + kEthernetBytes + ip_bytes + kTcpBytes + option_bytes;
     }
     // Writes the headers in front of payload_bytes already in place and stages the frame.
     void send_segment(TxFrame& frame, const SegmentFields& fields, uint32_t payload_bytes) noexcept;
@@ -111,7 +130,11 @@ class Interface {
     void wait(uint64_t max_ns) noexcept { port_.wait(max_ns); }
 
     // Largest payload of one frame with kTxTso; 0 when the port has none.
-    uint32_t tso_payload_max(uint32_t option_bytes) const noexcept;
+    uint32_t tso_payload_max(uint32_t option_bytes, bool ipv6) const noexcept;
+
+    bool has_ipv6() const noexcept { return options_.ipv6.enabled; }
+    // Our address to talk to that one from; nullptr: there is none.
+    const Ipv6Address* source_for(const Ipv6Address& remote) const noexcept;
 
   private:
     static constexpr size_t kStagedMax = 256;
@@ -120,7 +143,19 @@ class Interface {
     void count(stats::Counter id, uint64_t n = 1) noexcept { counters_->add(id, n); }
     // The usual segment of a session, parsed in one go; false says nothing, handle_any() judges.
     bool take_usual(const RxFrame& frame, TcpSegment& out) const noexcept;
-    bool handle_any(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept;
+    Received handle_any(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept;
+    // What the link header announces: where the packet begins, how long it can be, its type.
+    struct Packet {
+        const uint8_t* data;
+        uint32_t size;
+        uint16_t type;
+        bool to_group;  // the frame's destination is a group address, else it is ours
+    };
+    bool take_link_header(const RxFrame& frame, Packet& out) noexcept;
+    Received handle_ipv4(const RxFrame& frame, const Packet& link, uint32_t tick,
+                         TcpSegment& out) noexcept;
+    Received handle_ipv6(const RxFrame& frame, const Packet& link, uint32_t tick,
+                         TcpSegment& out) noexcept;
     bool make_room() noexcept;
     uint16_t finish_checksums(uint8_t* ip, uint8_t* tcp, uint32_t remote_ip, uint32_t tcp_bytes,
                               bool tso) noexcept;
@@ -132,18 +167,69 @@ class Interface {
     }
     void write_ethernet(uint8_t* p, const MacAddress& dst, uint16_t type) noexcept;
     bool ipv4_checksum_good(const RxFrame& frame, const Ipv4Packet& packet) noexcept;
-    bool tcp_checksum_good(const RxFrame& frame, const Ipv4Packet& packet) noexcept;
+    bool tcp_checksum_good(const RxFrame& frame, const uint8_t* segment, uint32_t bytes,
+                           uint64_t pseudo) noexcept;
+    uint16_t finish_checksum_ipv6(const uint8_t* ip, uint8_t* tcp, uint32_t tcp_bytes,
+                                  bool tso) noexcept;
+    void tag_staged() noexcept;
     void handle_arp(const uint8_t* data, uint32_t size, uint32_t tick) noexcept;
-    void handle_icmp(const RxFrame& frame, const Ipv4Packet& packet) noexcept;
+    void handle_icmp(const RxFrame& frame, const Ipv4Packet& packet, uint32_t tick) noexcept;
     void send_arp(uint16_t operation, const MacAddress& dst, const MacAddress& target_mac,
                   uint32_t target_ip) noexcept;
     void write_ipv4(uint8_t* p, uint32_t dst_ip, uint8_t protocol, uint32_t total) noexcept;
+    static void write_ipv6(uint8_t* p, const Ipv6Address& src, const Ipv6Address& dst,
+                           uint32_t flow_label, uint8_t protocol, uint32_t payload_bytes) noexcept;
+
+    // --- interface_ipv6.cc
+    struct LocalAddress {
+        Ipv6Address address;
+        Ipv6Address group;  // its solicited-node group
+        uint32_t prefix_bits = 64;
+        bool duplicate = false;  // another host has it: not used any more
+    };
+    void assign_ipv6_addresses();
+    LocalAddress* find_local(const Ipv6Address& address) noexcept;
+    bool joined(const Ipv6Address& group) const noexcept;
+    bool ipv6_addresses_good(const RxFrame& frame, const Ipv6Packet& packet,
+                             const Packet& link) noexcept;
+
+    // --- interface_neighbours.cc
+    struct Router {
+        Ipv6Address address;  // link-local; unspecified: none
+        uint32_t until_tick = 0;
+    };
+    uint8_t* start_icmpv6(TxFrame& frame, const MacAddress& dst_mac, const Ipv6Address& src,
+                          const Ipv6Address& dst, uint32_t bytes, uint8_t hops) noexcept;
+    void finish_icmpv6(TxFrame& frame, uint8_t* icmp, uint32_t bytes) noexcept;
+    TxFrame* control_frame() noexcept;
+    void send_solicitation(const Ipv6Address& target, const uint8_t* mac,
+                           const Ipv6Address& src) noexcept;
+    void send_advertisement(const LocalAddress& local, const Ipv6Address& to,
+                            const uint8_t* mac) noexcept;
+    void send_router_solicitation() noexcept;
+    void send_listener_report(bool change) noexcept;
+    void handle_icmpv6(const RxFrame& frame, const Ipv6Packet& packet, uint32_t tick) noexcept;
+    void answer_echo_ipv6(const RxFrame& frame, const Ipv6Packet& packet, uint32_t tick) noexcept;
+    bool take_discovery(const RxFrame& frame, const Ipv6Packet& packet, uint32_t tick) noexcept;
+    bool take_solicitation(const RxFrame& frame, const Ipv6Packet& packet, const uint8_t* link,
+                           uint32_t tick) noexcept;
+    void answer_solicitation(const LocalAddress& local, const Ipv6Address& to, const uint8_t* mac,
+                             uint32_t tick) noexcept;
+    bool take_advertisement(const Ipv6Packet& packet, const uint8_t* link, uint32_t tick) noexcept;
+    bool take_router_advertisement(const Ipv6Packet& packet, const uint8_t* link,
+                                   uint32_t tick) noexcept;
+    bool router_alive(const Router& router, uint32_t tick) const noexcept;
+    void give_up_address(LocalAddress& local) noexcept;
+    bool next_hop(const Ipv6Address& ip, uint32_t tick, Ipv6Address& hop) const noexcept;
+    void solicit(const Ipv6Address& target, const uint8_t* mac) noexcept;
+    void announce_ipv6(uint32_t tick) noexcept;
 
     FramePort& port_;
     const PortInfo& info_;  // the port's
     const InterfaceOptions options_;
     stats::WorkerCounters* const counters_;
     // Our address as the first bytes of a frame in, and the constant bytes of a frame out.
+    // With a VLAN no frame matches it, so that all take the general way.
     const uint64_t mac_first_;
     const uint64_t ethernet_low_;   // bytes 6..7 of a frame, at the top
     const uint64_t ethernet_high_;  // bytes 8..15: the rest of the address, type, IPv4's first two
@@ -156,7 +242,18 @@ class Interface {
     size_t spare_count_ = 0;
     std::array<TxFrame, kStagedMax> staged_;
     std::array<TxFrame, kSpareMax> spare_;
+    size_t tagged_count_ = 0;  // of the staged frames: those that the port did not take
     ArpCache arp_;
+    std::array<LocalAddress, Ipv6Options::kAddressesMax + 1> local_;  // the link-local one first
+    uint32_t local_count_ = 0;
+    NeighbourCache neighbours_;
+    std::array<Router, 4> routers_{};  // from advertisements, the first that lives is used
+    RateLimit reply_limit_;            // echo replies and errors
+    RateLimit control_limit_;          // answers of ARP and neighbour discovery
+    bool testing_addresses_ = false;
+    uint32_t tested_tick_ = 0;
+    uint32_t solicited_router_tick_ = 0;
+    uint32_t router_solicitations_ = 0;
 };
 
 // --- the hot path -------------------------------------------------------------------------------
@@ -205,6 +302,7 @@ class Interface {
     out.mss = 0;
     out.window_scale = kNoWindowScale;
     out.sack_permitted = false;
+    out.ipv6 = false;
     return true;
 }
 

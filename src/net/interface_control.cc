@@ -36,7 +36,11 @@ void Interface::handle_arp(const uint8_t* data, uint32_t size, uint32_t tick) no
         ++resolutions_;
     }
     if (packet.operation == 1 && packet.target_ip == options_.local_ip) {
-        send_arp(2, packet.sender_mac, packet.sender_mac, packet.sender_ip);
+        if (control_limit_.allow(tick)) {
+            send_arp(2, packet.sender_mac, packet.sender_mac, packet.sender_ip);
+        } else {
+            count(Counter::drop_rate_limited);
+        }
     }
 }
 
@@ -63,7 +67,10 @@ void Interface::send_arp(uint16_t operation, const MacAddress& dst, const MacAdd
     stage(*frame, kEthernetMin);
 }
 
-void Interface::announce() noexcept { send_arp(1, kBroadcast, MacAddress{}, options_.local_ip); }
+void Interface::announce(uint32_t tick) noexcept {
+    send_arp(1, kBroadcast, MacAddress{}, options_.local_ip);
+    if (has_ipv6()) announce_ipv6(tick);
+}
 
 uint32_t Interface::next_hop(uint32_t ip) const noexcept {
     const uint32_t mask =
@@ -81,7 +88,8 @@ bool Interface::resolve(uint32_t ip, uint32_t tick, MacAddress& mac) noexcept {
     return true;
 }
 
-void Interface::handle_icmp(const RxFrame& frame, const Ipv4Packet& packet) noexcept {
+void Interface::handle_icmp(const RxFrame& frame, const Ipv4Packet& packet,
+                            uint32_t tick) noexcept {
     if (packet.protocol != kProtocolIcmp) {
         count(Counter::drop_not_for_us);
         return;
@@ -103,11 +111,12 @@ void Interface::handle_icmp(const RxFrame& frame, const Ipv4Packet& packet) noex
         count(Counter::drop_not_for_us);
         return;
     }
-    TxFrame* reply = tx_frame();
-    if (reply == nullptr) {
-        count(Counter::drop_no_buffer);
+    if (!reply_limit_.allow(tick)) {
+        count(Counter::drop_rate_limited);
         return;
     }
+    TxFrame* const reply = control_frame();
+    if (reply == nullptr) return;
     MacAddress peer;
     std::memcpy(peer.data(), frame.data + 6, 6);
     write_ethernet(reply->data, peer, kEtherTypeIpv4);

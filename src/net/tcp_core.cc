@@ -34,20 +34,25 @@ SipKey derive(SipKey key, uint64_t purpose) {
 TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounters* counters)
     : options_(options),
       isn_key_(make_isn_key(options.secret_seed)),
+      address_key_{siphash_128(isn_key_, 13, 14), siphash_128(isn_key_, 15, 16)},
       rto_limits_{options.rto_initial_ms * 1000, options.rto_min_ms * 1000,
                   options.rto_max_ms * 1000},
       rto_min_ticks_(ticks_of_us(rto_limits_.min_us)),
       half_base_(options.sessions_max),
       wait_base_(options.sessions_max + options.half_open_max),
+      interface_id_(wait_base_ + options.time_wait_max),
       counters_(counters),
       timestamp_offset_(static_cast<uint32_t>(siphash_128(isn_key_, 7, 8))),
       interface_(
           port,
-          {options.local_ip, options.prefix_length, options.gateway_ip, options.verify_checksums},
+          {options.local_ip, options.prefix_length, options.gateway_ip, options.verify_checksums,
+           options.vlan_id, options.ipv6, 256, 1000, options.secret_seed},
           counters),
       pool_(options.buffers_bytes_max),
-      table_(wait_base_ + options.time_wait_max, siphash_128(isn_key_, 9, 10)),
-      wheel_(wait_base_ + options.time_wait_max),
+      table_(interface_id_, siphash_128(isn_key_, 9, 10)),
+      table_ipv6_(options.ipv6.enabled ? interface_id_ : 0, siphash_128(isn_key_, 17, 18)),
+      pairs_(options.ipv6.enabled ? interface_id_ : 0),
+      wheel_(interface_id_ + 1),
       hot_(options.sessions_max),
       cold_(options.sessions_max),
       half_open_(options.half_open_max),
@@ -77,6 +82,20 @@ base::Result<std::unique_ptr<TcpTransport>> TcpTransport::create(FramePort& port
     if (counters == nullptr) return bad("no counters were given");
     if (options.local_ip == 0) return bad("the local address is not set");
     if (options.prefix_length > 32) return bad("prefix_length must be 0..32");
+    if (options.vlan_id > 4094) return bad("vlan_id must be 0..4094");
+    if (options.ipv6.enabled) {
+        if (options.ipv6.addresses.size() > Ipv6Options::kAddressesMax) {
+            return bad("at most 4 IPv6 addresses can be assigned");
+        }
+        for (const auto& assigned : options.ipv6.addresses) {
+            const Ipv6Address& address = assigned.address;
+            if (address.unspecified() || address.multicast() || address.loopback_or_embedded()) {
+                return bad(format_ipv6_address(address) + " cannot be assigned to a host");
+            }
+            if (assigned.prefix_bits > 128) return bad("an IPv6 prefix has 0..128 bits");
+        }
+        if (port.info().mtu < kIpv6MtuMin) return bad("IPv6 needs an MTU of at least 1280");
+    }
     if (options.sessions_max == 0 || options.sessions_max > (1u << 20)) {
         return bad("sessions_max must be 1..1048576");
     }
@@ -115,7 +134,8 @@ void TcpCore::set_time(uint64_t now_ns) noexcept {
     if (started_) return;
     started_ = true;
     wheel_.start(now_tick_);
-    interface_.announce();
+    interface_.announce(now_tick_);
+    if (interface_.has_ipv6()) wheel_.arm(interface_id_, now_tick_ + Interface::kTimerTicks);
 }
 
 size_t TcpCore::poll(uint64_t now_ns, Event* events, size_t max) noexcept {
@@ -247,17 +267,18 @@ void TcpCore::wake_resolved() noexcept {
 
 // --- sessions
 
-Hot& TcpCore::open_session(uint32_t index, ConnectionKey key) noexcept {
+Hot& TcpCore::open_session(uint32_t index, ConnectionKey key, const Ipv6Pair* pair) noexcept {
     Hot& hot = hot_[index];
     // A session that died dirty, ready or starved is still in those queues: the flags stay true.
     const uint32_t queued = hot.flags & (kDirty | kReady | kStarved | kUnresolved);
     hot = Hot{};
     hot.flags = queued;
+    if (pair != nullptr) hot.flags |= kIpv6;
     hot.key = key;
     hot.heard_tick = now_tick_;
     cold_[index] = Cold{};
-    cold_[index].our_mss = our_mss();
-    table_.set(key, index);
+    cold_[index].our_mss = our_mss(pair != nullptr);
+    enter_id(index, key, pair);
     return hot;
 }
 
@@ -361,7 +382,7 @@ void TcpCore::finish(Hot& hot, CloseReason reason, bool discard) noexcept {
     const uint32_t index = index_of(hot);
     Cold& cold = cold_[index];
     if (hot.state != State::kDone) {
-        table_.erase(hot.key);
+        forget_id(index, hot.key, (hot.flags & kIpv6) != 0);
         wheel_.cancel(index);
         hot.armed_tick = 0;
         send_queue::clear(hot, pool_);
@@ -386,16 +407,20 @@ void TcpCore::finish_into_time_wait(Hot& hot) noexcept {
     wait.ts_recent = hot.ts_recent;
     wait.has_timestamps = (hot.flags & kHasTimestamps) != 0;
     wait.window = advertise(hot);
+    wait.ipv6 = (hot.flags & kIpv6) != 0;
+    const Ipv6Pair* const pair = pair_if(index_of(hot), wait.ipv6);
     const bool local = (hot.flags & kLingering) != 0;
     // Out of order data cannot be left behind a FIN that was taken, so nothing is lost here.
     finish(hot, local ? CloseReason::kLocal : CloseReason::kPeer, local);
-    enter_time_wait(wait);
+    enter_time_wait(wait, pair);
 }
 
 std::string TcpCore::peer_cold(SessionIndex session) const {
     const Hot& hot = hot_[session];
-    return format_ipv4_address(remote_ip_of(hot.key)) + ":" +
-           std::to_string(remote_port_of(hot.key));
+    const std::string host = (hot.flags & kIpv6) != 0
+                                 ? "[" + format_ipv6_address(pairs_[session].remote) + "]"
+                                 : format_ipv4_address(remote_ip_of(hot.key));
+    return host + ":" + std::to_string(remote_port_of(hot.key));
 }
 
 TcpTransport::Usage TcpCore::usage() const noexcept {

@@ -2,6 +2,7 @@
 // The TCP engine behind TcpTransport; private to src/net. One class, one phase per file:
 //
 //   tcp_core.cc       poll, events, release, the Transport calls, open and close
+//   tcp_address.cc    addresses and keys of connections
 //   tcp_fast.cc       the usual segment in and out: header prediction, one reply in one segment
 //   tcp_input.cc      segments of sessions as RFC 9293 3.10.7 has them
 //   tcp_handshake.cc  SYN, half-open, active open, no connection
@@ -51,6 +52,8 @@ class TcpCore final : public TcpTransport {
     std::string peer_cold(io::SessionIndex session) const override;
 
     io::SessionIndex connect(uint32_t ip, uint16_t port, uint16_t local_port) noexcept override;
+    io::SessionIndex connect(const Ipv6Address& ip, uint16_t port,
+                             uint16_t local_port) noexcept override;
     void shutdown_send(io::SessionIndex session) noexcept override;
     Usage usage() const noexcept override;
 
@@ -96,7 +99,35 @@ class TcpCore final : public TcpTransport {
     void wake_starved() noexcept;
     void wake_resolved() noexcept;
     void give_block_later(uint32_t block) noexcept;
-    Hot& open_session(uint32_t index, ConnectionKey key) noexcept;
+    Hot& open_session(uint32_t index, ConnectionKey key, const Ipv6Pair* pair) noexcept;
+
+    // --- tcp_address.cc: which connection, and the addresses of one
+    // IPv6: fills in what stands for the addresses in a key.
+    void hash_addresses(TcpSegment& segment) const noexcept;
+    uint32_t address_hash(const Ipv6Pair& pair) const noexcept;
+    static Ipv6Pair pair_of(const TcpSegment& segment) noexcept {
+        return {Ipv6Address::load(segment.ipv6_addresses),
+                Ipv6Address::load(segment.ipv6_addresses + 16)};
+    }
+    // The addresses of a segment, copied to `storage`; nullptr: it came over IPv4.
+    static const Ipv6Pair* pair_in(const TcpSegment& segment, Ipv6Pair& storage) noexcept {
+        if (!segment.ipv6) return nullptr;
+        storage = pair_of(segment);
+        return &storage;
+    }
+    uint32_t find_ipv6(uint64_t home, ConnectionKey key, const Ipv6Pair& pair) const noexcept;
+    // An id in its table. `pair`: nullptr for IPv4; copied.
+    void enter_id(uint32_t id, ConnectionKey key, const Ipv6Pair* pair) noexcept;
+    void forget_id(uint32_t id, ConnectionKey key, bool ipv6) noexcept;
+    const Ipv6Pair* pair_if(uint32_t id, bool ipv6) const noexcept {
+        return ipv6 ? &pairs_[id] : nullptr;
+    }
+    // Addresses, ports and next hop of what is sent to the other end.
+    void address_fields(SegmentFields& fields, ConnectionKey key, const MacAddress& mac,
+                        const Ipv6Pair* pair) const noexcept;
+    bool resolve_peer(const Hot& hot, MacAddress& mac) noexcept;
+    io::SessionIndex connect_to(uint32_t ip, const Ipv6Pair* pair, uint16_t port,
+                                uint16_t local_port) noexcept;
     bool can_send(const Hot& hot) const noexcept {
         constexpr uint32_t kSending = 1u << static_cast<int>(State::kEstablished) |
                                       1u << static_cast<int>(State::kCloseWait) |
@@ -112,7 +143,9 @@ class TcpCore final : public TcpTransport {
     void update_gauges() noexcept;
 
     // --- tcp_fast.cc
-    void input(const TcpSegment& segment, ConnectionKey key, uint64_t home) noexcept;
+    void input(const TcpSegment& segment, ConnectionKey key, uint32_t id) noexcept;
+    [[gnu::cold, gnu::noinline]] void look_up_ipv6(size_t i) noexcept;
+    [[gnu::cold, gnu::noinline]] void input_ipv6(size_t i) noexcept;
     bool input_fast(uint32_t index, const TcpSegment& segment) noexcept;
     bool acked_fast(Hot& hot, Cold& cold, uint32_t ack) noexcept;
     bool output_fast(Hot& hot, Cold& cold) noexcept;
@@ -143,26 +176,26 @@ class TcpCore final : public TcpTransport {
     void drop_half_open(uint32_t id) noexcept;
     void input_syn_sent(Hot& hot, const TcpSegment& segment) noexcept;
     void take_syn_options(Hot& hot, const TcpSegment& segment) noexcept;
-    void send_syn_ack(const HalfOpen& half, bool cookie) noexcept;
-    void repeat_syn_ack(const HalfOpen& half) noexcept;
+    void send_syn_ack(const HalfOpen& half, const Ipv6Pair* pair, bool cookie) noexcept;
+    void repeat_syn_ack(uint32_t id) noexcept;
     void send_rst_to(const TcpSegment& segment) noexcept;
     void half_open_timer(uint32_t id) noexcept;
     uint32_t initial_sequence(ConnectionKey key) const noexcept;
-    uint16_t our_mss() const noexcept;
-    uint16_t effective_mss(uint16_t peer_mss, bool timestamps) const noexcept;
+    uint16_t our_mss(bool ipv6) const noexcept;
+    uint16_t effective_mss(uint16_t peer_mss, bool timestamps, bool ipv6) const noexcept;
     uint8_t our_scale() const noexcept;
 
     // --- tcp_limits.cc
     bool cookie_wanted() const noexcept;
-    void send_cookie(HalfOpen& half) noexcept;
+    void send_cookie(HalfOpen& half, const Ipv6Pair* pair) noexcept;
     // Whether an ACK answers a cookie; then `half` is what the handshake agreed on.
     bool cookie_of(const TcpSegment& segment, ConnectionKey key, HalfOpen& half) noexcept;
     bool input_cookie(const TcpSegment& segment, ConnectionKey key) noexcept;
     uint32_t take_half_open() noexcept;
     bool challenge_allowed() noexcept;
-    void enter_time_wait(const TimeWait& wait) noexcept;
+    void enter_time_wait(const TimeWait& wait, const Ipv6Pair* pair) noexcept;
     void input_time_wait(uint32_t id, const TcpSegment& segment) noexcept;
-    void answer_time_wait(const TimeWait& wait) noexcept;
+    void answer_time_wait(const TimeWait& wait, const Ipv6Pair* pair) noexcept;
     void drop_time_wait(uint32_t id) noexcept;
 
     // --- tcp_output.cc
@@ -223,10 +256,12 @@ class TcpCore final : public TcpTransport {
 
     const TcpOptions options_;
     const SipKey isn_key_;
+    const SipKey address_key_;
     const rto::Limits rto_limits_;
     const uint32_t rto_min_ticks_;
-    const uint32_t half_base_;  // first id of the half-open entries
-    const uint32_t wait_base_;  // first id of the TIME_WAIT entries
+    const uint32_t half_base_;     // first id of the half-open entries
+    const uint32_t wait_base_;     // first id of the TIME_WAIT entries
+    const uint32_t interface_id_;  // the timer of what is below TCP; no connection has it
     stats::WorkerCounters* const counters_;
     const uint32_t timestamp_offset_;
 
@@ -236,7 +271,9 @@ class TcpCore final : public TcpTransport {
 
     Interface interface_;
     BlockPool pool_;
-    ConnectionTable table_;
+    ConnectionTable table_;  // IPv4
+    ConnectionTable table_ipv6_;
+    std::vector<Ipv6Pair> pairs_;  // by id; empty without IPv6
     TimerWheel wheel_;
     std::vector<Hot> hot_;
     std::vector<Cold> cold_;
@@ -267,7 +304,7 @@ class TcpCore final : public TcpTransport {
     uint16_t ephemeral_next_ = 0;
     std::array<RxFrame, kBurst> held_;
     std::array<TcpSegment, kBurst> segments_;
-    std::array<bool, kBurst> is_tcp_;
+    std::array<Received, kBurst> received_;
     std::array<ConnectionKey, kBurst> keys_;  // of the segments
     std::array<uint64_t, kBurst> homes_;      // where table_ looks first for them
 };

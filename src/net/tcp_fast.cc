@@ -20,22 +20,39 @@ using stats::Counter;
 void TcpCore::receive_burst(size_t room) noexcept {
     held_count_ = interface_.receive(held_.data(), std::min(room, kBurst));
     for (size_t i = 0; i < held_count_; ++i) {
-        is_tcp_[i] = interface_.handle(held_[i], now_tick_, segments_[i]);
-        if (!is_tcp_[i]) continue;
+        received_[i] = interface_.handle(held_[i], now_tick_, segments_[i]);
+        if (received_[i] != Received::kIpv4) [[unlikely]] {
+            if (received_[i] == Received::kIpv6) look_up_ipv6(i);
+            continue;
+        }
         const TcpSegment& segment = segments_[i];
         keys_[i] = connection_key(segment.src_ip, segment.src_port, segment.dst_port);
         homes_[i] = table_.prefetch(keys_[i]);
     }
     for (size_t i = 0; i < held_count_; ++i) {
-        if (is_tcp_[i]) input(segments_[i], keys_[i], homes_[i]);
+        if (received_[i] == Received::kIpv4) [[likely]] {
+            input(segments_[i], keys_[i], table_.find_from(homes_[i], keys_[i]));
+        } else if (received_[i] == Received::kIpv6) {
+            input_ipv6(i);
+        }
     }
     count(Counter::tcp_fast_path, predicted_);
     predicted_ = 0;
 }
 
+void TcpCore::look_up_ipv6(size_t i) noexcept {
+    TcpSegment& segment = segments_[i];
+    hash_addresses(segment);
+    keys_[i] = connection_key(segment.src_ip, segment.src_port, segment.dst_port);
+    homes_[i] = table_ipv6_.prefetch(keys_[i]);
+}
+
+void TcpCore::input_ipv6(size_t i) noexcept {
+    input(segments_[i], keys_[i], find_ipv6(homes_[i], keys_[i], pair_of(segments_[i])));
+}
+
 [[gnu::always_inline]] inline void TcpCore::input(const TcpSegment& segment, ConnectionKey key,
-                                                  uint64_t home) noexcept {
-    const uint32_t id = table_.find_from(home, key);
+                                                  uint32_t id) noexcept {
     if (id < half_base_) {
         if (!input_fast(id, segment)) input_session(hot_[id], segment);
     } else if (id == ConnectionTable::kNone) {
@@ -128,7 +145,8 @@ void TcpCore::flush(uint64_t now_ns) noexcept {
 // New data that fits one segment, one block and both windows, and an ACK with it. False: nothing
 // was done.
 [[gnu::always_inline]] inline bool TcpCore::output_fast(Hot& hot, Cold& cold) noexcept {
-    constexpr uint32_t kSlowFlags = kRetransmitHead | kProbeDue | kFinQueued | kPersist | kRecovery;
+    constexpr uint32_t kSlowFlags =
+        kRetransmitHead | kProbeDue | kFinQueued | kPersist | kRecovery | kIpv6;
     if (hot.state != State::kEstablished || (hot.flags & kSlowFlags) != 0) return false;
     if (hot.acks_owed != 0 || hot.dup_acks != 0 || hot.snd_nxt != hot.snd_max) return false;
     const uint32_t flight = hot.snd_nxt - hot.snd_una;

@@ -10,13 +10,13 @@
 namespace cachee::net {
 
 using io::CloseReason;
-using io::SessionIndex;
 using stats::Counter;
 
 namespace {
 
 constexpr uint16_t kMssDefault = 536;  // RFC 9293, 3.7.1
-constexpr uint16_t kMssMin = 64;       // below it, headers would be all we send
+constexpr uint16_t kMssDefaultIpv6 = 1220;
+constexpr uint16_t kMssMin = 64;  // below it, headers would be all we send
 
 }  // namespace
 
@@ -26,14 +26,15 @@ uint32_t TcpCore::initial_sequence(ConnectionKey key) const noexcept {
            static_cast<uint32_t>(siphash_128(isn_key_, key, options_.local_ip));
 }
 
-uint16_t TcpCore::our_mss() const noexcept {
+uint16_t TcpCore::our_mss(bool ipv6) const noexcept {
     return static_cast<uint16_t>(std::min<uint32_t>(interface_.port_info().mtu, 65535) -
-                                 kIpv4Bytes - kTcpBytes);
+                                 (ipv6 ? kIpv6Bytes : kIpv4Bytes) - kTcpBytes);
 }
 
-uint16_t TcpCore::effective_mss(uint16_t peer_mss, bool timestamps) const noexcept {
-    const uint16_t offered = peer_mss == 0 ? kMssDefault : std::max(peer_mss, kMssMin);
-    return static_cast<uint16_t>(std::min(offered, our_mss()) - (timestamps ? 12 : 0));
+uint16_t TcpCore::effective_mss(uint16_t peer_mss, bool timestamps, bool ipv6) const noexcept {
+    const uint16_t unannounced = ipv6 ? kMssDefaultIpv6 : kMssDefault;
+    const uint16_t offered = peer_mss == 0 ? unannounced : std::max(peer_mss, kMssMin);
+    return static_cast<uint16_t>(std::min(offered, our_mss(ipv6)) - (timestamps ? 12 : 0));
 }
 
 uint8_t TcpCore::our_scale() const noexcept {
@@ -74,6 +75,8 @@ void TcpCore::send_rst_to(const TcpSegment& segment) noexcept {
     fields.remote_ip = segment.src_ip;
     fields.remote_port = segment.src_port;
     fields.local_port = segment.dst_port;
+    Ipv6Pair pair;
+    fields.ipv6 = pair_in(segment, pair);
     if ((segment.flags & kAck) != 0) {
         fields.seq = segment.ack;
         fields.flags = kRst;
@@ -105,8 +108,11 @@ void TcpCore::input_syn(const TcpSegment& segment, ConnectionKey key,
     half.window_scale = segment.window_scale;
     half.has_timestamps = segment.has_timestamps;
     half.sack_permitted = segment.sack_permitted;
+    half.ipv6 = segment.ipv6;
+    Ipv6Pair storage;
+    const Ipv6Pair* const pair = pair_in(segment, storage);
     if (before == nullptr && cookie_wanted()) {
-        send_cookie(half);
+        send_cookie(half, pair);
         return;
     }
     // RFC 9293, 3.6.1: beyond all that the connection before it sent.
@@ -116,28 +122,25 @@ void TcpCore::input_syn(const TcpSegment& segment, ConnectionKey key,
     const uint32_t slot = take_half_open();
     half_open_[slot] = half;
     const uint32_t id = half_base_ + slot;
-    table_.set(key, id);
-    send_syn_ack(half, false);
+    enter_id(id, key, pair);
+    send_syn_ack(half, pair, false);
     wheel_.arm(id, now_tick_ + ticks_of_ms(options_.rto_initial_ms));
 }
 
-void TcpCore::send_syn_ack(const HalfOpen& half, bool cookie) noexcept {
+void TcpCore::send_syn_ack(const HalfOpen& half, const Ipv6Pair* pair, bool cookie) noexcept {
     TxFrame* frame = interface_.tx_frame();
     if (frame == nullptr) {
         count(Counter::drop_no_buffer);  // the timer, or the peer's, has it sent again
         return;
     }
     SegmentFields fields;
-    fields.dst_mac = half.mac;
-    fields.remote_ip = remote_ip_of(half.key);
-    fields.remote_port = remote_port_of(half.key);
-    fields.local_port = local_port_of(half.key);
+    address_fields(fields, half.key, half.mac, pair);
     fields.seq = half.iss;
     fields.ack = half.irs + 1;
     fields.flags = kSyn | kAck;
     fields.window = static_cast<uint16_t>(std::min(options_.receive_window_bytes, 65535u));
-    put_syn_options(fields, our_mss(), half.window_scale != kNoWindowScale, half.has_timestamps,
-                    half.ts_recent);
+    put_syn_options(fields, our_mss(half.ipv6), half.window_scale != kNoWindowScale,
+                    half.has_timestamps, half.ts_recent);
     if (cookie && half.has_timestamps) {
         const uint32_t packed =
             SynCookies::pack(timestamp_now(), {half.window_scale, half.sack_permitted});
@@ -146,13 +149,14 @@ void TcpCore::send_syn_ack(const HalfOpen& half, bool cookie) noexcept {
     interface_.send_segment(*frame, fields, 0);
 }
 
-void TcpCore::repeat_syn_ack(const HalfOpen& half) noexcept {
+void TcpCore::repeat_syn_ack(uint32_t id) noexcept {
     if (!syn_ack_limit_.allow(now_tick_)) {
         count(Counter::tcp_syn_acks_suppressed);
         return;
     }
     count(Counter::tcp_retransmits);
-    send_syn_ack(half, false);
+    const HalfOpen& half = half_open_[id - half_base_];
+    send_syn_ack(half, pair_if(id, half.ipv6), false);
 }
 
 void TcpCore::half_open_timer(uint32_t id) noexcept {
@@ -163,7 +167,7 @@ void TcpCore::half_open_timer(uint32_t id) noexcept {
         return;
     }
     ++half.retries;
-    repeat_syn_ack(half);
+    repeat_syn_ack(id);
     const uint64_t wait_ms = std::min<uint64_t>(
         uint64_t{options_.rto_initial_ms} << std::min<uint32_t>(half.retries, 16),
         options_.rto_max_ms);
@@ -171,7 +175,8 @@ void TcpCore::half_open_timer(uint32_t id) noexcept {
 }
 
 void TcpCore::drop_half_open(uint32_t id) noexcept {
-    table_.erase(half_open_[id - half_base_].key);
+    const HalfOpen& half = half_open_[id - half_base_];
+    forget_id(id, half.key, half.ipv6);
     wheel_.cancel(id);
     half_open_ages_.remove(id - half_base_);
     free_half_open_.give(id - half_base_);
@@ -191,7 +196,7 @@ void TcpCore::input_half_open(uint32_t id, const TcpSegment& segment) noexcept {
     if ((segment.flags & kSyn) != 0) {
         // The same SYN again, or one that does not fit: the SYN and ACK answers both, and is the
         // challenge (RFC 5961, 4) that makes a restarted peer reset this entry.
-        repeat_syn_ack(half);
+        repeat_syn_ack(id);
         return;
     }
     if ((segment.flags & kAck) == 0) {
@@ -215,7 +220,7 @@ void TcpCore::input_half_open(uint32_t id, const TcpSegment& segment) noexcept {
     const uint32_t offset = segment.seq - (half.irs + 1);
     if (too_old || offset >= std::min(options_.receive_window_bytes, 65535u)) {
         count(Counter::drop_out_of_window);
-        repeat_syn_ack(half);
+        repeat_syn_ack(id);
         return;
     }
     const HalfOpen done = half;
@@ -231,14 +236,15 @@ void TcpCore::establish(const HalfOpen& half, const TcpSegment& segment) noexcep
         send_rst_to(segment);
         return;
     }
-    Hot& hot = open_session(index, half.key);
+    Ipv6Pair pair;
+    Hot& hot = open_session(index, half.key, pair_in(segment, pair));
     Cold& cold = cold_[index];
     hot.state = State::kEstablished;
     hot.mac = half.mac;
     hot.flags |= kMacKnown | kOpenedDue;
     if (half.has_timestamps) hot.flags |= kHasTimestamps;
     hot.ts_recent = half.ts_recent;
-    hot.mss = effective_mss(half.mss, half.has_timestamps);
+    hot.mss = effective_mss(half.mss, half.has_timestamps, half.ipv6);
     if (half.window_scale != kNoWindowScale) {
         hot.snd_scale = half.window_scale;
         hot.rcv_scale = our_scale();
@@ -263,38 +269,12 @@ void TcpCore::establish(const HalfOpen& half, const TcpSegment& segment) noexcep
 
 // --- active open
 
-SessionIndex TcpCore::connect(uint32_t ip, uint16_t port, uint16_t local_port) noexcept {
-    ConnectionKey key = connection_key(ip, port, local_port);
-    if (local_port == 0) {
-        constexpr uint32_t kFirst = 32768;
-        constexpr uint32_t kCount = 65536 - kFirst;
-        uint32_t tries = 0;
-        do {
-            if (tries++ == kCount) return kNoSession;
-            local_port = static_cast<uint16_t>(kFirst + (ephemeral_next_++ % kCount));
-            key = connection_key(ip, port, local_port);
-        } while (table_.find(key) != ConnectionTable::kNone);
-    } else if (table_.find(key) != ConnectionTable::kNone) {
-        return kNoSession;
-    }
-    const uint32_t index = free_sessions_.take();
-    if (index == FreeIds::kNone) return kNoSession;
-    Hot& hot = open_session(index, key);
-    Cold& cold = cold_[index];
-    hot.state = State::kSynSent;
-    cold.iss = initial_sequence(key);
-    cold.recover = cold.iss;
-    hot.snd_una = hot.snd_nxt = hot.snd_max = cold.iss;
-    mark_dirty(hot);
-    return index;
-}
-
 void TcpCore::take_syn_options(Hot& hot, const TcpSegment& segment) noexcept {
     if (segment.has_timestamps) {
         hot.flags |= kHasTimestamps;
         hot.ts_recent = segment.ts_value;
     }
-    hot.mss = effective_mss(segment.mss, segment.has_timestamps);
+    hot.mss = effective_mss(segment.mss, segment.has_timestamps, segment.ipv6);
     if (segment.window_scale != kNoWindowScale) {
         hot.snd_scale = segment.window_scale;
         hot.rcv_scale = our_scale();

@@ -38,14 +38,14 @@ uint32_t TcpCore::take_half_open() noexcept {
     return slot;
 }
 
-void TcpCore::send_cookie(HalfOpen& half) noexcept {
-    const uint16_t mss = half.mss == 0 ? uint16_t{536} : half.mss;
-    half.iss = cookies_.make(now_ns_, half.key, half.irs, std::min(mss, our_mss()));
+void TcpCore::send_cookie(HalfOpen& half, const Ipv6Pair* pair) noexcept {
+    const uint16_t mss = effective_mss(half.mss, false, half.ipv6);
+    half.iss = cookies_.make(now_ns_, half.key, half.irs, mss);
     // Without timestamps nothing remembers it.
     if (!half.has_timestamps) half.window_scale = kNoWindowScale;
     half.sack_permitted = half.sack_permitted && half.has_timestamps;
     count(Counter::tcp_cookies_sent);
-    send_syn_ack(half, true);
+    send_syn_ack(half, pair, true);
 }
 
 bool TcpCore::cookie_of(const TcpSegment& segment, ConnectionKey key, HalfOpen& half) noexcept {
@@ -58,6 +58,7 @@ bool TcpCore::cookie_of(const TcpSegment& segment, ConnectionKey key, HalfOpen& 
         return false;
     }
     half.key = key;
+    half.ipv6 = segment.ipv6;
     std::memcpy(half.mac.data(), segment.src_mac, 6);
     half.ts_recent = segment.ts_value;
     half.has_timestamps = segment.has_timestamps;
@@ -85,7 +86,7 @@ bool TcpCore::challenge_allowed() noexcept { return challenge_limit_.allow(now_t
 
 // --- TIME_WAIT
 
-void TcpCore::enter_time_wait(const TimeWait& wait) noexcept {
+void TcpCore::enter_time_wait(const TimeWait& wait, const Ipv6Pair* pair) noexcept {
     if (options_.time_wait_ms == 0) return;
     if (free_time_wait_.size() == 0) {
         count(Counter::tcp_time_wait_recycled);
@@ -94,13 +95,13 @@ void TcpCore::enter_time_wait(const TimeWait& wait) noexcept {
     const uint32_t slot = free_time_wait_.take();
     time_wait_ages_.push(slot);
     time_wait_[slot] = wait;
-    table_.set(wait.key, wait_base_ + slot);
+    enter_id(wait_base_ + slot, wait.key, pair);
     wheel_.arm(wait_base_ + slot, now_tick_ + ticks_of_ms(options_.time_wait_ms));
 }
 
 void TcpCore::drop_time_wait(uint32_t id) noexcept {
     const uint32_t slot = id - wait_base_;
-    table_.erase(time_wait_[slot].key);
+    forget_id(id, time_wait_[slot].key, time_wait_[slot].ipv6);
     wheel_.cancel(id);
     time_wait_ages_.remove(slot);
     free_time_wait_.give(slot);
@@ -135,7 +136,7 @@ void TcpCore::input_time_wait(uint32_t id, const TcpSegment& segment) noexcept {
         }
     }
     if (segment.length() == 0 && segment.seq == wait.rcv_nxt) return;  // an ACK: nothing to answer
-    answer_time_wait(wait);
+    answer_time_wait(wait, pair_if(id, wait.ipv6));
     if ((segment.flags & kFin) != 0 && segment.seq + segment.length() == wait.rcv_nxt) {
         time_wait_ages_.remove(id - wait_base_);
         time_wait_ages_.push(id - wait_base_);
@@ -143,7 +144,7 @@ void TcpCore::input_time_wait(uint32_t id, const TcpSegment& segment) noexcept {
     }
 }
 
-void TcpCore::answer_time_wait(const TimeWait& wait) noexcept {
+void TcpCore::answer_time_wait(const TimeWait& wait, const Ipv6Pair* pair) noexcept {
     if (!challenge_allowed()) {
         count(Counter::tcp_challenges_suppressed);
         return;
@@ -154,10 +155,7 @@ void TcpCore::answer_time_wait(const TimeWait& wait) noexcept {
         return;
     }
     SegmentFields fields;
-    fields.dst_mac = wait.mac;
-    fields.remote_ip = remote_ip_of(wait.key);
-    fields.remote_port = remote_port_of(wait.key);
-    fields.local_port = local_port_of(wait.key);
+    address_fields(fields, wait.key, wait.mac, pair);
     fields.seq = wait.snd_nxt;
     fields.ack = wait.rcv_nxt;
     fields.window = wait.window;

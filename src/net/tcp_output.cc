@@ -54,7 +54,7 @@ bool TcpCore::output_syn(Hot& hot) noexcept {
     Cold& cold = cold_of(hot);
     if (hot.snd_nxt != cold.iss && hot.acks_owed == 0) return true;  // waiting for the answer
     if ((hot.flags & kMacKnown) == 0) {
-        if (!interface_.resolve(remote_ip_of(hot.key), now_tick_, hot.mac)) {
+        if (!resolve_peer(hot, hot.mac)) {
             if ((hot.flags & kUnresolved) == 0) {
                 hot.flags |= kUnresolved;
                 unresolved_.push(index_of(hot));
@@ -109,10 +109,7 @@ void TcpCore::put_timestamps(SegmentFields& fields, uint32_t echo) const noexcep
 }
 
 void TcpCore::fill_fields(Hot& hot, SegmentFields& fields, uint32_t seq, uint8_t flags) noexcept {
-    fields.dst_mac = hot.mac;
-    fields.remote_ip = remote_ip_of(hot.key);
-    fields.remote_port = remote_port_of(hot.key);
-    fields.local_port = local_port_of(hot.key);
+    address_fields(fields, hot.key, hot.mac, pair_if(index_of(hot), (hot.flags & kIpv6) != 0));
     fields.seq = seq;
     fields.flags = flags;
     if ((flags & kAck) != 0) fields.ack = hot.rcv_nxt;
@@ -172,7 +169,7 @@ uint32_t TcpCore::next_size(Hot& hot, uint32_t unsent, uint32_t window) noexcept
         return size > 0 && size >= cold_of(hot).snd_wnd_max / 2 ? size : 0;
     }
     const uint32_t option_bytes = (hot.flags & kHasTimestamps) != 0 ? 12 : 0;
-    const uint32_t tso = interface_.tso_payload_max(option_bytes);
+    const uint32_t tso = interface_.tso_payload_max(option_bytes, (hot.flags & kIpv6) != 0);
     if (tso < 2u * hot.mss || size == hot.mss) return hot.mss;
     const uint32_t most = std::min(size, tso);
     return most == unsent ? most : most - most % hot.mss;
@@ -237,8 +234,9 @@ bool TcpCore::send_data(Hot& hot, uint32_t seq, uint32_t size, bool fin,
     fill_fields(hot, fields, seq, flags);
     if (size > hot.mss) fields.tso_mss = hot.mss;
     if (size > 0) {
-        send_queue::copy_out(pool_, cursor, Interface::payload_of(*frame, fields.option_bytes),
-                             size);
+        uint8_t* const payload =
+            Interface::payload_of(*frame, fields.option_bytes, fields.ipv6 != nullptr);
+        send_queue::copy_out(pool_, cursor, payload, size);
     }
     interface_.send_segment(*frame, fields, size);
     note_ack_sent(hot);

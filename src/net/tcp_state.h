@@ -57,6 +57,7 @@ enum Flags : uint32_t {
     kMacKnown = 1u << 22,
     kFinSent = 1u << 23,     // snd_max is past our FIN
     kUnresolved = 1u << 24,  // in the FIFO of sessions that wait for a link address
+    kIpv6 = 1u << 31,        // the addresses are in TcpCore::pairs_
 };
 
 // Layout: line 0 is what every segment in either direction needs; line 1 the rest.
@@ -133,6 +134,7 @@ struct HalfOpen {
     uint8_t window_scale = 0;  // kNoWindowScale: not offered
     bool has_timestamps = false;
     bool sack_permitted = false;
+    bool ipv6 = false;
     uint8_t retries = 0;
 };
 
@@ -144,11 +146,13 @@ struct TimeWait {
     uint32_t ts_recent = 0;
     uint16_t window = 0;
     bool has_timestamps = false;
+    bool ipv6 = false;
 };
 
 static_assert(sizeof(HalfOpen) <= 48);
 static_assert(sizeof(TimeWait) <= 40);
 
+// IPv6: the keyed hash of both addresses.
 inline uint32_t remote_ip_of(ConnectionKey key) noexcept {
     return static_cast<uint32_t>(key >> 32);
 }

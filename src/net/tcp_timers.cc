@@ -20,8 +20,11 @@ void TcpCore::run_timers() noexcept {
             session_timer(hot_[id]);
         } else if (id < wait_base_) {
             half_open_timer(id);
-        } else {
+        } else if (id < interface_id_) {
             drop_time_wait(id);
+        } else {
+            interface_.on_timer(now_tick_);
+            wheel_.arm(id, now_tick_ + Interface::kTimerTicks);
         }
     });
 }
@@ -73,7 +76,7 @@ void TcpCore::on_retransmission_timeout(Hot& hot) noexcept {
     // The next hop may have moved; the cache asks again when its entry is old.
     if (cold.retries >= 2) {
         MacAddress mac;
-        if (interface_.resolve(remote_ip_of(hot.key), now_tick_, mac)) hot.mac = mac;
+        if (resolve_peer(hot, mac)) hot.mac = mac;
     }
     cold.recover = hot.snd_max;
     cold.timeout_timestamp = timestamp_now();

@@ -18,6 +18,7 @@
 #include "base/units.h"
 #include "io/transport.h"
 #include "net/frame_port.h"
+#include "net/ipv6.h"
 #include "stats/counters.h"
 
 namespace cachee::net {
@@ -30,6 +31,8 @@ struct TcpOptions {
     uint32_t prefix_length = 24;  // 0..32
     uint32_t gateway_ip = 0;      // 0: none
     uint16_t listen_port = 0;     // 0: client role only
+    uint16_t vlan_id = 0;         // 0: untagged, or 1..4094
+    Ipv6Options ipv6 = {};
     uint32_t sessions_max = 16384;
     uint32_t send_buffer_bytes_max = 1 * base::kMiB;   // per session
     uint32_t receive_window_bytes = 256 * base::kKiB;  // per session; at most 1 GiB
@@ -71,6 +74,8 @@ class TcpTransport : public io::Transport {
     // Active open. kOpened follows on success, kClosed on failure. local_port 0: one is chosen.
     // kNoSession when no session is free or the addresses are in use already.
     virtual io::SessionIndex connect(uint32_t ip, uint16_t port,
+                                     uint16_t local_port = 0) noexcept = 0;
+    virtual io::SessionIndex connect(const Ipv6Address& ip, uint16_t port,
                                      uint16_t local_port = 0) noexcept = 0;
 
     // Half-close: FIN after what is queued; data of the peer still arrives. kClosed follows once

@@ -58,6 +58,11 @@ namespace cachee::stats {
     X(drop_malformed, "frames", "dropped: header too short, bad length or bad version") \
     X(drop_checksum, "frames", "dropped: wrong checksum") \
     X(drop_not_for_us, "frames", "dropped: another host's address or an unhandled protocol") \
+    X(drop_source, "frames", "dropped: a source address that no other host can have") \
+    X(drop_vlan, "frames", "dropped: without the VLAN tag that is configured, or with another one") \
+    X(drop_nd_refused, "packets", "dropped: neighbour discovery or listener query that fails RFC 4861's checks") \
+    X(drop_rate_limited, "packets", "not answered: ARP, ND or ICMP beyond the configured rate") \
+    X(drop_ipv6_extension, "frames", "dropped: IPv6 extension headers too long, unknown or unused here") \
     X(drop_fragment, "frames", "dropped: IP fragments") \
     X(drop_no_listener, "segments", "refused with RST: no listener or connection") \
     X(drop_table_full, "segments", "dropped: connection or half-open table full") \
@@ -75,7 +80,10 @@ namespace cachee::stats {
     X(tcp_fast_path, "segments", "TCP segments taken by header prediction") \
     X(tcp_timeouts, "connections", "TCP connections given up") \
     X(arp_in, "frames", "ARP packets received") \
-    X(icmp_echo, "packets", "ICMP echo requests answered") \
+    X(nd_in, "packets", "neighbour discovery messages received (ICMPv6)") \
+    X(nd_duplicates, "addresses", "own IPv6 addresses given up because another host has them") \
+    X(nd_conflicts, "packets", "advertisements by others of an IPv6 address of ours that is in use") \
+    X(icmp_echo, "packets", "ICMP and ICMPv6 echo requests answered") \
     X(icmp_unreachable, "packets", "ICMP unreachable messages received (soft: nothing is closed)") \
     X(tcp_challenge_acks, "segments", "challenge ACKs sent for a RST, SYN or ACK that did not fit") \
     X(tcp_probes, "segments", "zero-window and keepalive probes sent") \

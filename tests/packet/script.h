@@ -154,7 +154,7 @@ class Script : public ::testing::Test {
             RxFrame frame;
             if (wire_.receive(&frame, 1) == 0) return std::nullopt;
             TcpSegment parsed;
-            const bool is_tcp = wire_.handle(frame, 1, parsed);
+            const bool is_tcp = wire_.handle(frame, 1, parsed) != Received::kNone;
             Segment segment;
             if (is_tcp) {
                 segment.flags = parsed.flags;
