@@ -98,6 +98,7 @@ base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
     options.challenge_gap_ms = config.tcp.challenge_gap_ms;
     options.time_wait_max = config.tcp.time_wait_max;
     options.out_of_order_bytes_max = config.tcp.out_of_order_bytes_max;
+    options.sack = config.tcp.sack;
     options.verify_checksums = config.tcp.verify_checksums;
     options.secret_seed = base::random_seed();
     return options;

@@ -65,6 +65,7 @@ struct Tcp {                                 // src/net only
     uint32_t challenge_gap_ms = 50;          // per connection
     uint32_t time_wait_max = 16384;          // per worker; the oldest makes room
     uint32_t out_of_order_bytes_max = 256 * kKiB;  // per connection
+    bool sack = true;                        // RFC 2018: offer and accept selective acknowledgements
     bool verify_checksums = true;            // false: veth peers that leave them unfinished
 };
 

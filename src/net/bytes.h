@@ -50,6 +50,7 @@ inline bool seq_lt(uint32_t a, uint32_t b) noexcept { return static_cast<int32_t
 inline bool seq_le(uint32_t a, uint32_t b) noexcept { return static_cast<int32_t>(a - b) <= 0; }
 inline bool seq_gt(uint32_t a, uint32_t b) noexcept { return static_cast<int32_t>(a - b) > 0; }
 inline bool seq_ge(uint32_t a, uint32_t b) noexcept { return static_cast<int32_t>(a - b) >= 0; }
+inline uint32_t seq_min(uint32_t a, uint32_t b) noexcept { return seq_lt(a, b) ? a : b; }
 inline uint32_t seq_max(uint32_t a, uint32_t b) noexcept { return seq_lt(a, b) ? b : a; }
 
 }  // namespace cachee::net

@@ -14,6 +14,7 @@ constexpr uint8_t kOptionNop = 1;
 constexpr uint8_t kOptionMss = 2;
 constexpr uint8_t kOptionWindowScale = 3;
 constexpr uint8_t kOptionSackPermitted = 4;
+constexpr uint8_t kOptionSack = 5;
 constexpr uint8_t kOptionTimestamps = 8;
 constexpr uint8_t kWindowScaleMax = 14;  // RFC 7323, 2.3
 
@@ -38,6 +39,10 @@ constexpr uint8_t kWindowScaleMax = 14;  // RFC 7323, 2.3
             out.has_timestamps = true;
             out.ts_value = load_be32(p + 2);
             out.ts_echo = load_be32(p + 6);
+        } else if (kind == kOptionSack && length >= 10 && (length - 2) % 8 == 0) {
+            out.flags |= kHasSack;
+            out.sack = p + 2;
+            out.sack_blocks = static_cast<uint8_t>((length - 2) / 8);
         }
         p += length;
         left -= length;
@@ -81,7 +86,7 @@ bool parse_tcp(const uint8_t* data, uint32_t size, TcpSegment& out) noexcept {
     out.dst_port = load_be16(data + 2);
     out.seq = load_be32(data + 4);
     out.ack = load_be32(data + 8);
-    out.flags = data[13] & 0x3f;
+    out.flags = data[13];
     out.window = load_be16(data + 14);
     out.data = data + header_bytes;
     out.size = size - header_bytes;

@@ -32,6 +32,12 @@ inline constexpr uint8_t kRst = 0x04;
 inline constexpr uint8_t kPsh = 0x08;
 inline constexpr uint8_t kAck = 0x10;
 inline constexpr uint8_t kUrg = 0x20;
+inline constexpr uint8_t kEce = 0x40;  // RFC 3168
+inline constexpr uint8_t kCwr = 0x80;
+// What the parser noticed besides, in TcpSegment::flags above the header's eight bits, so that one
+// comparison tells a plain segment from any other.
+inline constexpr uint16_t kHasSack = 0x100;  // sack, sack_blocks
+inline constexpr uint16_t kCe = 0x200;       // the IP header says: congestion experienced
 
 inline constexpr uint8_t kNoWindowScale = 0xff;
 
@@ -64,14 +70,16 @@ struct TcpSegment {
     uint32_t size = 0;    // payload bytes
     const uint8_t* data = nullptr;
     const uint8_t* src_mac = nullptr;
+    const uint8_t* sack = nullptr;  // with kHasSack: pairs of 32-bit edges as on the wire
     uint32_t ts_value = 0;
     uint32_t ts_echo = 0;
-    uint16_t mss = 0;  // 0: not announced
-    uint8_t flags = 0;
+    uint16_t mss = 0;                       // 0: not announced
     uint8_t window_scale = kNoWindowScale;  // at most 14
-    bool has_timestamps = false;
     bool sack_permitted = false;
     bool ipv6 = false;
+    bool has_timestamps = false;
+    uint16_t flags = 0;                       // the header's eight bits, and kHasSack and kCe
+    uint8_t sack_blocks = 0;                  // with kHasSack: 1..4
     const uint8_t* ipv6_addresses = nullptr;  // source, then destination; set where ipv6 is
 
     // Sequence numbers it takes: payload, SYN and FIN.

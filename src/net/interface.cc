@@ -146,6 +146,7 @@ Received Interface::handle_ipv4(const RxFrame& frame, const Packet& link, uint32
     }
     out.src_ip = packet.src_ip;
     out.src_mac = frame.data + 6;
+    if ((packet.header[1] & 3) == 3) out.flags |= kCe;
     return Received::kIpv4;
 }
 

@@ -269,8 +269,9 @@ class Interface {
     if (frame.size < kOptionsAt) return false;
     if (frame.ip_checksum != Checksum::kGood || frame.tcp_checksum != Checksum::kGood) return false;
     if (load_word<uint64_t>(p) << 16 != mac_first_) return false;
-    // Type IPv4; version 4 with a header of 20 bytes. Then: no fragment; protocol TCP.
-    if ((load_word<uint32_t>(p + 12) & 0x00ffffff) != 0x00450008) return false;
+    // Type IPv4; version 4 with a header of 20 bytes; not "congestion experienced", whose low bit
+    // only the unused ECT(1) shares. Then: no fragment; protocol TCP.
+    if ((load_word<uint32_t>(p + 12) & 0x01ffffff) != 0x00450008) return false;
     if ((load_word<uint32_t>(p + kIpAt + 6) & 0xff00ff3f) != 0x06000000) return false;
     const uint32_t total = load_be16(p + kIpAt + 2);
     const uint32_t src_ip = load_be32(p + kIpAt + 12);
@@ -294,7 +295,7 @@ class Interface {
     if (out.src_port == 0 || out.dst_port == 0) return false;
     out.seq = load_be32(p + kTcpAt + 4);
     out.ack = load_be32(p + kTcpAt + 8);
-    out.flags = p[kTcpAt + 13] & 0x3f;
+    out.flags = p[kTcpAt + 13];
     out.window = load_be16(p + kTcpAt + 14);
     out.size = total - kIpv4Bytes - header_bytes;
     out.data = p + kTcpAt + header_bytes;

@@ -103,6 +103,7 @@ Received Interface::handle_ipv6(const RxFrame& frame, const Packet& link, uint32
         count(Counter::drop_checksum);
         return Received::kNone;
     }
+    if ((packet.header[1] >> 4 & 3) == 3) out.flags |= kCe;
     out.ipv6 = true;
     out.ipv6_addresses = addresses;
     out.src_mac = frame.data + 6;

@@ -90,6 +90,17 @@ bool insert(Cold& cold, BlockPool& pool, uint32_t seq, const uint8_t* data, uint
     return true;
 }
 
+uint32_t held(const Cold& cold, const BlockPool& pool, uint32_t seq, uint32_t end) noexcept {
+    if (cold.rq_tail == kNoBlock || seq_ge(seq, end_of(pool.at(cold.rq_tail)))) return 0;
+    uint32_t at = seq;
+    for (uint32_t i = cold.rq_head; i != kNoBlock && seq_lt(at, end); i = pool.at(i).next) {
+        const Block& block = pool.at(i);
+        if (seq_gt(block.seq, at)) break;
+        at = seq_max(at, end_of(block));
+    }
+    return seq_min(at, end) - seq;
+}
+
 uint32_t contiguous_end(const Cold& cold, const BlockPool& pool, uint32_t seq) noexcept {
     for (uint32_t i = cold.rq_head; i != kNoBlock; i = pool.at(i).next) {
         const Block& block = pool.at(i);

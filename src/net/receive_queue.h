@@ -20,6 +20,8 @@ namespace cachee::net::receive_queue {
 // blocks_max would be held), in which case a prefix may have been stored.
 bool insert(Cold& cold, BlockPool& pool, uint32_t seq, const uint8_t* data, uint32_t size,
             uint32_t blocks_max) noexcept;
+// How many bytes from `seq` on, at most to `end`, are held already.
+uint32_t held(const Cold& cold, const BlockPool& pool, uint32_t seq, uint32_t end) noexcept;
 // Where the bytes without a gap from `seq` on end.
 uint32_t contiguous_end(const Cold& cold, const BlockPool& pool, uint32_t seq) noexcept;
 // Unlinks the first block; the caller frees it. REQUIRES: not empty.

@@ -61,6 +61,7 @@ class TcpCore final : public TcpTransport {
     static constexpr size_t kBurst = 64;
     static constexpr uint32_t kTimersPerPoll = 512;
     static constexpr uint8_t kKeepalivesMax = 8;
+    static constexpr uint32_t kDuplicateAgeMax = 1u << 30;  // bytes before rcv_nxt
 
     // --- tcp_core.cc
     void set_time(uint64_t now_ns) noexcept;
@@ -162,6 +163,7 @@ class TcpCore final : public TcpTransport {
     bool fin_acked(Hot& hot) noexcept;
     void process_data(Hot& hot, TcpSegment& segment) noexcept;
     void store_data(Hot& hot, const TcpSegment& segment) noexcept;
+    void note_duplicate(Hot& hot, const TcpSegment& segment) noexcept;
     void process_fin(Hot& hot) noexcept;
     void challenge(Hot& hot) noexcept;
     void owe_ack_now(Hot& hot) noexcept;
@@ -213,8 +215,14 @@ class TcpCore final : public TcpTransport {
     void fill_fields(Hot& hot, SegmentFields& fields, uint32_t seq, uint8_t flags) noexcept;
     uint32_t usable_window(const Hot& hot) const noexcept;
     uint32_t next_size(Hot& hot, uint32_t unsent, uint32_t window) noexcept;
-    void put_syn_options(SegmentFields& fields, uint16_t mss, bool scale, bool timestamps,
+    struct SynOffer {
+        bool scale = false;
+        bool timestamps = false;
+        bool sack = false;
+    };
+    void put_syn_options(SegmentFields& fields, uint16_t mss, SynOffer offer,
                          uint32_t echo) const noexcept;
+    void put_sack(Hot& hot, SegmentFields& fields) noexcept;
     uint16_t advertise(Hot& hot) noexcept { return advertise(hot, cold_of(hot)); }
     uint16_t advertise(Hot& hot, const Cold& cold) noexcept;
     bool window_update_due(const Hot& hot) const noexcept;

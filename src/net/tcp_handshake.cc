@@ -107,7 +107,7 @@ void TcpCore::input_syn(const TcpSegment& segment, ConnectionKey key,
     half.window = segment.window;
     half.window_scale = segment.window_scale;
     half.has_timestamps = segment.has_timestamps;
-    half.sack_permitted = segment.sack_permitted;
+    half.sack_permitted = segment.sack_permitted && options_.sack;
     half.ipv6 = segment.ipv6;
     Ipv6Pair storage;
     const Ipv6Pair* const pair = pair_in(segment, storage);
@@ -139,8 +139,9 @@ void TcpCore::send_syn_ack(const HalfOpen& half, const Ipv6Pair* pair, bool cook
     fields.ack = half.irs + 1;
     fields.flags = kSyn | kAck;
     fields.window = static_cast<uint16_t>(std::min(options_.receive_window_bytes, 65535u));
-    put_syn_options(fields, our_mss(half.ipv6), half.window_scale != kNoWindowScale,
-                    half.has_timestamps, half.ts_recent);
+    put_syn_options(fields, our_mss(half.ipv6),
+                    {half.window_scale != kNoWindowScale, half.has_timestamps, half.sack_permitted},
+                    half.ts_recent);
     if (cookie && half.has_timestamps) {
         const uint32_t packed =
             SynCookies::pack(timestamp_now(), {half.window_scale, half.sack_permitted});
@@ -243,6 +244,7 @@ void TcpCore::establish(const HalfOpen& half, const TcpSegment& segment) noexcep
     hot.mac = half.mac;
     hot.flags |= kMacKnown | kOpenedDue;
     if (half.has_timestamps) hot.flags |= kHasTimestamps;
+    if (half.sack_permitted && options_.sack) hot.flags |= kSack;
     hot.ts_recent = half.ts_recent;
     hot.mss = effective_mss(half.mss, half.has_timestamps, half.ipv6);
     if (half.window_scale != kNoWindowScale) {
@@ -274,6 +276,7 @@ void TcpCore::take_syn_options(Hot& hot, const TcpSegment& segment) noexcept {
         hot.flags |= kHasTimestamps;
         hot.ts_recent = segment.ts_value;
     }
+    if (segment.sack_permitted && options_.sack) hot.flags |= kSack;
     hot.mss = effective_mss(segment.mss, segment.has_timestamps, segment.ipv6);
     if (segment.window_scale != kNoWindowScale) {
         hot.snd_scale = segment.window_scale;

@@ -23,12 +23,16 @@ void TcpCore::input_session(Hot& hot, TcpSegment segment) noexcept {
     }
     if ((segment.flags & kRst) == 0 && timestamp_too_old(hot, segment)) {
         count(Counter::drop_out_of_window);
+        note_duplicate(hot, segment);
         owe_ack_now(hot);
         return;
     }
     if (!acceptable(hot, segment)) {
         count(Counter::drop_out_of_window);
-        if ((segment.flags & kRst) == 0) owe_ack_now(hot);
+        if ((segment.flags & kRst) == 0) {
+            note_duplicate(hot, segment);
+            owe_ack_now(hot);
+        }
         return;
     }
     if (take_rst_or_syn(hot, segment)) return;
@@ -248,6 +252,7 @@ void TcpCore::process_data(Hot& hot, TcpSegment& segment) noexcept {
     if (seq_lt(segment.seq, hot.rcv_nxt)) {
         const uint32_t old = hot.rcv_nxt - segment.seq;
         const uint32_t cut = std::min(old, segment.size);
+        note_duplicate(hot, segment);
         segment.data += cut;
         segment.size -= cut;
         segment.seq += old;
@@ -272,6 +277,15 @@ void TcpCore::process_data(Hot& hot, TcpSegment& segment) noexcept {
     }
     if (segment.size > 0) store_data(hot, segment);
     if ((hot.flags & kFinSeen) != 0 && hot.rcv_nxt == cold.rcv_fin_seq) process_fin(hot);
+}
+
+// Bytes that were acknowledged already came again: the next ACK says so (RFC 2883).
+void TcpCore::note_duplicate(Hot& hot, const TcpSegment& segment) noexcept {
+    if ((hot.flags & kSack) == 0 || segment.size == 0) return;
+    if (!seq_lt(segment.seq, hot.rcv_nxt)) return;
+    const uint32_t end = seq_min(segment.seq + segment.size, hot.rcv_nxt);
+    if (hot.rcv_nxt - segment.seq > kDuplicateAgeMax) return;  // says nothing useful to the peer
+    sack_blocks::note_duplicate(cold_of(hot).sack, segment.seq, end);
 }
 
 // In order and not paused: an event straight from the frame. Otherwise a copy.
@@ -299,6 +313,10 @@ void TcpCore::store_data(Hot& hot, const TcpSegment& segment) noexcept {
         const uint32_t blocks_max =
             in_order ? pool_.blocks_max()
                      : (unread + options_.out_of_order_bytes_max) / kBlockDataBytes + 2;
+        const uint32_t held =
+            in_order ? 0
+                     : receive_queue::held(cold, pool_, segment.seq, segment.seq + segment.size);
+        if (held != 0) sack_blocks::note_duplicate(cold.sack, segment.seq, segment.seq + held);
         const bool stored =
             receive_queue::insert(cold, pool_, segment.seq, segment.data, segment.size, blocks_max);
         if (!stored) {
@@ -306,6 +324,7 @@ void TcpCore::store_data(Hot& hot, const TcpSegment& segment) noexcept {
                                          : Counter::drop_out_of_order_full);
         }
         if (cold.rq_head != kNoBlock) hot.flags |= kStored;
+        if (!in_order && stored) sack_blocks::note_arrival(cold.sack, segment.seq);
     }
     if (!in_order) {
         count(Counter::tcp_out_of_order);

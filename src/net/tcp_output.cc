@@ -71,8 +71,10 @@ bool TcpCore::output_syn(Hot& hot) noexcept {
     fill_fields(hot, fields, cold.iss, answer ? kSyn | kAck : kSyn);
     fields.option_bytes = 0;
     fields.window = static_cast<uint16_t>(std::min(options_.receive_window_bytes, 65535u));
-    const bool timestamps = !answer || (hot.flags & kHasTimestamps) != 0;
-    put_syn_options(fields, cold.our_mss, !answer || hot.rcv_scale != 0, timestamps, hot.ts_recent);
+    const SynOffer offer{!answer || hot.rcv_scale != 0,
+                         !answer || (hot.flags & kHasTimestamps) != 0,
+                         answer ? (hot.flags & kSack) != 0 : options_.sack};
+    put_syn_options(fields, cold.our_mss, offer, hot.ts_recent);
     interface_.send_segment(*frame, fields, 0);
     if (hot.snd_max != cold.iss) count(Counter::tcp_retransmits);
     hot.acks_owed = 0;
@@ -82,14 +84,18 @@ bool TcpCore::output_syn(Hot& hot) noexcept {
     return true;
 }
 
-void TcpCore::put_syn_options(SegmentFields& fields, uint16_t mss, bool scale, bool timestamps,
+void TcpCore::put_syn_options(SegmentFields& fields, uint16_t mss, SynOffer offer,
                               uint32_t echo) const noexcept {
     uint8_t* p = fields.options;
     p[0] = 2;
     p[1] = 4;
     store_be16(p + 2, mss);
     p += 4;
-    if (scale) {
+    if (offer.sack) {
+        store_be32(p, 0x01010402);
+        p += 4;
+    }
+    if (offer.scale) {
         p[0] = 1;
         p[1] = 3;
         p[2] = 3;
@@ -97,7 +103,20 @@ void TcpCore::put_syn_options(SegmentFields& fields, uint16_t mss, bool scale, b
         p += 4;
     }
     fields.option_bytes = static_cast<uint8_t>(p - fields.options);
-    if (timestamps) put_timestamps(fields, echo);
+    if (offer.timestamps) put_timestamps(fields, echo);
+}
+
+// On ACKs without data: see sack_blocks.h.
+void TcpCore::put_sack(Hot& hot, SegmentFields& fields) noexcept {
+    Cold& cold = cold_of(hot);
+    if ((hot.flags & kStored) == 0 && !cold.sack.has_duplicate) return;
+    SackBlock blocks[kSackBlocksMax];
+    const uint32_t max = fields.option_bytes == 0 ? kSackBlocksMax : kSackBlocksMax - 1;
+    const uint32_t n = sack_blocks::collect(cold, pool_, hot.rcv_nxt, max, blocks);
+    if (n == 0) return;
+    uint8_t* const out = fields.options + fields.option_bytes;
+    fields.option_bytes =
+        static_cast<uint8_t>(fields.option_bytes + sack_blocks::write_option(out, blocks, n));
 }
 
 void TcpCore::put_timestamps(SegmentFields& fields, uint32_t echo) const noexcept {
@@ -138,6 +157,7 @@ bool TcpCore::send_ack(Hot& hot, uint32_t seq) noexcept {
     if (frame == nullptr) return false;
     SegmentFields fields;
     fill_fields(hot, fields, seq, kAck);
+    if ((hot.flags & kSack) != 0) put_sack(hot, fields);
     interface_.send_segment(*frame, fields, 0);
     note_ack_sent(hot);
     return true;

@@ -8,12 +8,14 @@
 //   [0, sessions_max)  sessions  | then half_open_max  half-open | then time_wait_max  TIME_WAIT
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "io/transport.h"
 #include "net/block_pool.h"
 #include "net/connection_table.h"
 #include "net/frame_port.h"
+#include "net/sack_blocks.h"
 
 namespace cachee::net {
 
@@ -57,6 +59,7 @@ enum Flags : uint32_t {
     kMacKnown = 1u << 22,
     kFinSent = 1u << 23,     // snd_max is past our FIN
     kUnresolved = 1u << 24,  // in the FIFO of sessions that wait for a link address
+    kSack = 1u << 25,        // both ends permit SACK
     kIpv6 = 1u << 31,        // the addresses are in TcpCore::pairs_
 };
 
@@ -120,8 +123,10 @@ struct alignas(64) Cold {
     uint8_t keepalives = 0;
     bool partial_acked = false;  // the first partial ACK of this recovery was seen
     io::CloseReason reason = io::CloseReason::kLocal;
+    // --- 64: loss and reordering only
+    alignas(64) SackReport sack;
 };
-static_assert(sizeof(Cold) == 64);
+static_assert(offsetof(Cold, sack) == 64);
 
 struct HalfOpen {
     ConnectionKey key = 0;

@@ -58,6 +58,7 @@ struct TcpOptions {
     uint32_t out_of_order_bytes_max = 256 * base::kKiB;  // per connection
     uint32_t linger_ms = 10000;  // how long close(kFlush) may take once the peer stops taking data
     bool verify_checksums = true;
+    bool sack = true;  // offer and accept selective acknowledgements
 
     uint64_t secret_seed = 0;  // from the kernel's generator in production, fixed in tests
 };

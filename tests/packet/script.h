@@ -13,12 +13,14 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/rng.h"
 #include "drivers/sim/sim_client.h"
 #include "drivers/sim/sim_link.h"
 #include "net/bytes.h"
 #include "net/interface.h"
+#include "net/sack_blocks.h"
 
 namespace cachee::packet {
 
@@ -41,6 +43,8 @@ struct Segment {
     bool sack = false;                // SACK-permitted, in a SYN
     std::optional<uint32_t> ts = {};  // with ts_echo: the timestamps option
     uint32_t ts_echo = 0;
+    std::vector<SackBlock> blocks =
+        {};  // edges like `ack`: of the numbers of the one who sent the data
     uint16_t from_port = kPeerPort;
 };
 
@@ -102,6 +106,12 @@ class Script : public ::testing::Test {
             store_be32(option + 8, segment.ts_echo);
             option += 12;
         }
+        if (!segment.blocks.empty()) {
+            std::vector<SackBlock> blocks = segment.blocks;
+            for (SackBlock& block : blocks) block = {iss_ + block.start, iss_ + block.end};
+            option += sack_blocks::write_option(option, blocks.data(),
+                                                static_cast<uint32_t>(blocks.size()));
+        }
         fields.option_bytes = static_cast<uint8_t>(option - fields.options);
         std::memcpy(Interface::payload_of(*frame, fields.option_bytes), segment.data.data(),
                     segment.data.size());
@@ -121,6 +131,7 @@ class Script : public ::testing::Test {
             EXPECT_EQ(got->ack - kPeerIss, expected.ack);
         }
         EXPECT_EQ(got->data, expected.data);
+        EXPECT_EQ(edges(got->blocks, kPeerIss), edges(expected.blocks, 0));
         last_ = *got;
     }
     void expect_nothing() {
@@ -148,6 +159,25 @@ class Script : public ::testing::Test {
         ASSERT_TRUE(server_.session(0).opened);
     }
 
+    // The same with SACK, and with timestamps when `ts` is given.
+    void establish_with_sack(std::optional<uint32_t> ts = {}) {
+        inject({.flags = kSyn, .mss = 1000, .sack = true, .ts = ts});
+        expect({.flags = kSyn | kAck, .ack = 1});
+        ASSERT_TRUE(last_.sack);
+        inject({.flags = kAck, .seq = 1, .ack = 1, .ts = ts, .ts_echo = last_.ts.value_or(0)});
+        expect_nothing();
+        ASSERT_TRUE(server_.session(0).opened);
+    }
+
+    static std::string edges(const std::vector<SackBlock>& blocks, uint32_t origin) {
+        std::string text;
+        for (const SackBlock& block : blocks) {
+            text += std::to_string(block.start - origin) + "-" +
+                    std::to_string(block.end - origin) + " ";
+        }
+        return text;
+    }
+
     std::optional<Segment> next_frame() {
         link_.advance(now_ns_);
         for (;;) {
@@ -157,7 +187,7 @@ class Script : public ::testing::Test {
             const bool is_tcp = wire_.handle(frame, 1, parsed) != Received::kNone;
             Segment segment;
             if (is_tcp) {
-                segment.flags = parsed.flags;
+                segment.flags = static_cast<uint8_t>(parsed.flags);
                 segment.seq = parsed.seq;
                 segment.ack = parsed.ack;
                 segment.window = static_cast<uint16_t>(parsed.window);
@@ -167,6 +197,11 @@ class Script : public ::testing::Test {
                 segment.data.assign(reinterpret_cast<const char*>(parsed.data), parsed.size);
                 if (parsed.has_timestamps) segment.ts = parsed.ts_value;
                 segment.ts_echo = parsed.ts_echo;
+                const uint32_t count = (parsed.flags & kHasSack) != 0 ? parsed.sack_blocks : 0;
+                for (uint32_t i = 0; i < count; ++i) {
+                    segment.blocks.push_back(
+                        {load_be32(parsed.sack + 8 * i), load_be32(parsed.sack + 8 * i + 4)});
+                }
             }
             wire_.release(&frame, 1);
             if (is_tcp) return segment;

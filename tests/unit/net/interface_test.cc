@@ -224,6 +224,7 @@ TEST_F(Fixture, Handle_FastAndGeneralWay_AgreeOnMutatedSegments) {
         ASSERT_EQ(fast.mss, general.mss) << round;
         ASSERT_EQ(fast.window_scale, general.window_scale) << round;
         ASSERT_EQ(fast.sack_permitted, general.sack_permitted) << round;
+        ASSERT_EQ(fast.sack_blocks, general.sack_blocks) << round;
         ASSERT_EQ(fast.has_timestamps, general.has_timestamps) << round;
         if (!fast.has_timestamps) continue;
         ASSERT_EQ(fast.ts_value, general.ts_value) << round;
