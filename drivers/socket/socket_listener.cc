@@ -165,6 +165,7 @@ Status SocketTransport::init() {
     if (epoll_fd_ < 0 || spare_fd_ < 0) {
         return Error{std::string("cannot create an epoll set: ") + std::strerror(errno)};
     }
+    if (!options_.listen) return {};
     if (options_.worker == 0 && options_.worker_count > 1) {
         Status free = probe_address(address, size);
         if (!free) return free;
@@ -240,23 +241,66 @@ void SocketTransport::accept_burst(io::Event* events, size_t max, size_t& count)
 
 bool SocketTransport::open_session(int fd, const sockaddr_storage& peer, io::Event* events,
                                    size_t& count) noexcept {
-    if (free_.empty()) return false;
+    const uint32_t index = adopt(fd, peer, State::kOpen, EPOLLIN);
+    if (index == kNoIndex) return false;
+    events[count++] = io::Event{io::EventKind::kOpened, io::CloseReason::kLocal, index, nullptr, 0};
+    return true;
+}
+
+uint32_t SocketTransport::adopt(int fd, const sockaddr_storage& peer, State state,
+                                uint32_t interest) noexcept {
+    if (free_.empty()) return kNoIndex;
     const uint32_t index = free_.head();
     Session& session = sessions_[index];
-    epoll_event interest{};
-    interest.events = EPOLLIN;
-    interest.data.u64 = session_key(index, session.generation);
-    if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &interest) != 0) return false;
+    epoll_event event{};
+    event.events = interest;
+    event.data.u64 = session_key(index, session.generation);
+    if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0) return kNoIndex;
     free_.remove(index);
     const uint32_t generation = session.generation;
     session = Session{};
     session.generation = generation;
     session.fd = fd;
-    session.armed = EPOLLIN;
-    session.state = State::kOpen;
+    session.armed = interest;
+    session.state = state;
     peers_[index] = peer;
+    return index;
+}
+
+// --- active open
+
+io::SessionIndex SocketTransport::connect(const sockaddr_storage& to) noexcept {
+    if (free_.empty()) return kNoIndex;
+    const int fd = ::socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return kNoIndex;
+    set_flag(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    const socklen_t size =
+        to.ss_family == AF_INET6 ? sizeof(sockaddr_in6) : socklen_t{sizeof(sockaddr_in)};
+    int error = 0;
+    if (::connect(fd, reinterpret_cast<const sockaddr*>(&to), size) != 0) error = errno;
+    const uint32_t index = adopt(fd, to, State::kConnecting, EPOLLOUT);
+    if (index == kNoIndex) {
+        ::close(fd);
+        return kNoIndex;
+    }
+    if (error != 0 && error != EINPROGRESS) kill(index, reason_of(error), false);
+    return index;
+}
+
+// The kernel has an answer to an active open.
+void SocketTransport::connect_ready(uint32_t index, io::Event* events, size_t& count) noexcept {
+    Session& session = sessions_[index];
+    int error = 0;
+    socklen_t size = sizeof error;
+    ::getsockopt(session.fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error != 0) {
+        kill(index, reason_of(error), false);
+        return;
+    }
+    session.state = State::kOpen;
+    arm(index, EPOLLIN);
+    if (session.state != State::kOpen) return;  // arm() failed
     events[count++] = io::Event{io::EventKind::kOpened, io::CloseReason::kLocal, index, nullptr, 0};
-    return true;
 }
 
 [[gnu::cold, gnu::noinline]] void SocketTransport::refuse_cold(int fd) noexcept {

@@ -91,6 +91,10 @@ void SocketTransport::session_ready(uint32_t index, uint32_t ready, Event* event
                                     size_t& count) noexcept {
     Session& session = sessions_[index];
     if (session.state == State::kDead || session.state == State::kFree) return;
+    if (session.state == State::kConnecting) {
+        connect_ready(index, events, count);
+        return;
+    }
     if ((ready & EPOLLIN) != 0 && (session.armed & EPOLLIN) != 0) {
         if (session.state == State::kLingering) {
             drain_lingering(index);
@@ -273,6 +277,7 @@ void SocketTransport::resume(io::SessionIndex index) noexcept {
 void SocketTransport::close(io::SessionIndex index, io::CloseHow how) noexcept {
     Session& session = sessions_[index];
     if (session.state != State::kOpen) {
+        if (session.state == State::kConnecting) kill(index, CloseReason::kLocal, false);
         const bool sending =
             session.state == State::kFlushing || session.state == State::kLingering;
         if (sending && how == io::CloseHow::kAbort) kill(index, CloseReason::kLocal, true);
@@ -448,6 +453,7 @@ void SocketTransport::kill(uint32_t index, CloseReason reason, bool with_reset) 
 
 CloseReason SocketTransport::reason_of(int error) noexcept {
     switch (error) {
+        case ECONNREFUSED:
         case ECONNRESET:
         case EPIPE:
         case ECONNABORTED:

@@ -32,6 +32,7 @@ namespace cachee::socket {
 struct SocketOptions {
     std::string address = "127.0.0.1";  // IPv4 or IPv6 literal of this host
     uint16_t port = 6379;               // 0: the kernel chooses, see SocketTransport::port()
+    bool listen = true;                 // false: client role only; address and port mean nothing
     uint32_t worker = 0;                // worker 0 also checks that nobody else has the port
     uint32_t worker_count = 1;          // more than one: the port is shared among them
     uint32_t sessions_max = 16384;      // of this worker; 1..1048576
@@ -63,6 +64,11 @@ class SocketTransport final : public io::Transport {
 
     uint16_t port() const noexcept { return port_; }
 
+    // Active open, to an IPv4 or IPv6 address. kOpened follows on success, kClosed on failure (not
+    // bounded in time here: close(kAbort) gives up). kNoIndex when no session or descriptor is
+    // free.
+    io::SessionIndex connect(const sockaddr_storage& to) noexcept;
+
     uint32_t sessions_max() const noexcept override { return options_.sessions_max; }
     size_t poll(uint64_t now_ns, io::Event* events, size_t max) noexcept override;
     uint8_t* reserve(io::SessionIndex session, uint32_t size) noexcept override;
@@ -79,6 +85,7 @@ class SocketTransport final : public io::Transport {
   private:
     enum class State : uint8_t {
         kFree,
+        kConnecting,  // active open, not answered yet
         kOpen,
         kFlushing,   // close(kFlush) was called, bytes are left
         kLingering,  // our FIN is out, waiting for the peer's
@@ -117,6 +124,7 @@ class SocketTransport final : public io::Transport {
     void emit_writable(io::Event* events, size_t max, size_t& count) noexcept;
     void accept_burst(io::Event* events, size_t max, size_t& count) noexcept;
     void session_ready(uint32_t index, uint32_t ready, io::Event* events, size_t& count) noexcept;
+    void connect_ready(uint32_t index, io::Event* events, size_t& count) noexcept;
     void receive(uint32_t index, io::Event* events, size_t& count) noexcept;
     void drain_lingering(uint32_t index) noexcept;
     void run_timers() noexcept;
@@ -125,6 +133,8 @@ class SocketTransport final : public io::Transport {
     // Adopts an accepted descriptor; false when it had to be dropped.
     bool open_session(int fd, const sockaddr_storage& peer, io::Event* events,
                       size_t& count) noexcept;
+    // A free session for the descriptor, in epoll's set; kNoIndex when there is none.
+    uint32_t adopt(int fd, const sockaddr_storage& peer, State state, uint32_t interest) noexcept;
     void refuse_cold(int fd) noexcept;
     // Whether accepting may go on after accept4() failed with `error`.
     bool accept_failed_cold(int error) noexcept;

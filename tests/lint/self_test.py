@@ -28,11 +28,16 @@ class RulesTest(unittest.TestCase):
                ("src/net/a.h", "config/schema.h"), ("src/dataplane/a.h", "config/loader.h"),
                ("src/controlplane/a.h", "l1/store.h"), ("drivers/dpdk/a.h", "net/tcp.h"),
                ("drivers/dpdk/a.h", "drivers/sim/link.h"), ("tools/cachee/a.h", "dataplane/worker.h"),
+               ("tools/cachee/a.h", "net/tcp_transport.h"), ("tools/cachee/a.h", "drivers/sim/link.h"),
+               ("tools/cachee/a.h", "tools/loadgen/links.h"), ("tools/loadgen/a.h", "dataplane/worker.h"),
+               ("tools/loadgen/a.h", "config/loader.h"), ("drivers/dpdk/a.h", "tools/loadgen/links.h"),
                ("include/cachee/a.hpp", "base/units.h"), ("src/l1/a.h", "units.h"),
                ("src/l1/a.h", "nowhere/units.h")]
         for path, name in bad:
             self.assertEqual(found(path, OPENING + f'#include "{name}"\n'), ["include"], (path, name))
         good = [("src/dataplane/a.h", "config/schema.h"), ("drivers/dpdk/a.h", "net/frame_port.h"),
+                ("tools/loadgen/a.h", "drivers/dpdk/dpdk_driver.h"), ("tools/loadgen/a.h", "tools/cachee/text.h"),
+                ("tools/loadgen/a.h", "tools/loadgen/links.h"), ("tools/loadgen/a.h", "net/tcp_transport.h"),
                 ("drivers/dpdk/a.h", "drivers/dpdk/eal.h"), ("src/client/a.h", "cachee/cachee.h"),
                 ("src/bin/a.h", "l1/store.h"), ("tests/unit/a.h", "dataplane/worker.h"),
                 ("tests/unit/a.h", "fixture.h")]

@@ -25,6 +25,9 @@ int run_info(const InfoOptions& options);
 
 int run_check_config(const std::string& path);
 
+// Executes the load generator with what follows "bench" on the command line.
+int run_bench(int argc, char** argv);
+
 // The only instance that has a segment on this host, else "main".
 std::string default_instance();
 

@@ -3,6 +3,7 @@
 // planes and never in them; reads shared memory only.
 #include <CLI/CLI.hpp>
 #include <string>
+#include <string_view>
 
 #include "tools/cachee/commands.h"
 #include "tools/cachee/replay.h"
@@ -57,6 +58,8 @@ void add_replay_options(CLI::App& app, cachee::cli::ReplayOptions& options) {
 
 int main(int argc, char** argv) {
     using namespace cachee::cli;
+    // Its options are another program's.
+    if (argc > 1 && std::string_view(argv[1]) == "bench") return run_bench(argc, argv);
     CLI::App app{"cachee: watch and check a cachee appliance on this host"};
     app.set_version_flag("--version", std::string("cachee ") + CACHEE_VERSION);
     app.require_subcommand(1);
@@ -97,6 +100,8 @@ int main(int argc, char** argv) {
         app.add_subcommand("replay", "send the requests of an access trace and measure");
     add_replay_options(*replay_app, replay);
     replay_app->callback([&] { code = run_replay(replay); });
+
+    app.add_subcommand("bench", "load a Redis-compatible server and measure");
 
     try {
         app.parse(argc, argv);

@@ -397,5 +397,110 @@ TEST(SocketTransport, Fairness_ManyBusySenders_AllProgress) {
     }
 }
 
+// --- client role
+
+sockaddr_storage loopback_address(uint16_t port) {
+    sockaddr_storage storage{};
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(port);
+    v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return storage;
+}
+
+SocketOptions client_options(uint32_t sessions) {
+    SocketOptions options = loopback();
+    options.listen = false;
+    options.sessions_max = sessions;
+    return options;
+}
+
+TEST(SocketTransport, Connect_ToAListener_OpensAndCarriesBothWays) {
+    Bench server(loopback());
+    server.worker.echo = true;
+    stats::WorkerCounters counters{};
+    auto client = make(client_options(64), &counters);
+    ASSERT_NE(client, nullptr);
+    EXPECT_EQ(client->port(), 0);
+    constexpr int kConnections = 64;
+    for (int i = 0; i < kConnections; ++i) {
+        ASSERT_NE(client->connect(loopback_address(server.transport->port())), kNoIndex);
+    }
+    // All are taken.
+    EXPECT_EQ(client->connect(loopback_address(server.transport->port())), kNoIndex);
+    int opened = 0;
+    std::string received;
+    ASSERT_TRUE(server.run_until([&] {
+        io::Event events[64];
+        const uint64_t now_ns = base::monotonic_ns();
+        const size_t n = client->poll(now_ns, events, 64);
+        for (size_t i = 0; i < n; ++i) {
+            if (events[i].kind == io::EventKind::kOpened) {
+                ++opened;
+                client->append(events[i].session, reinterpret_cast<const uint8_t*>("ping"), 4);
+            }
+            if (events[i].kind == io::EventKind::kData) {
+                received.append(reinterpret_cast<const char*>(events[i].data), events[i].size);
+            }
+        }
+        client->release();
+        client->flush(now_ns);
+        return opened == kConnections && server.worker.opened == kConnections &&
+               received.size() == size_t{4} * kConnections;
+    }));
+    EXPECT_EQ(received.substr(0, 8), "pingping");
+}
+
+TEST(SocketTransport, Connect_NobodyListens_ClosedWithReset) {
+    uint16_t port = 0;
+    { port = Bench(loopback()).transport->port(); }
+    stats::WorkerCounters counters{};
+    auto client = make(client_options(1), &counters);
+    ASSERT_NE(client, nullptr);
+    const size_t descriptors = open_descriptors();
+    for (int round = 0; round < 3; ++round) {  // the session is free again each time
+        const SessionIndex session = client->connect(loopback_address(port));
+        ASSERT_NE(session, kNoIndex);
+        size_t n = 0;
+        io::Event event;
+        for (int i = 0; i < 2000 && n == 0; ++i) {
+            n = client->poll(base::monotonic_ns(), &event, 1);
+            client->release();
+            if (n == 0) ::usleep(100);
+        }
+        ASSERT_EQ(n, 1u);
+        EXPECT_EQ(event.kind, io::EventKind::kClosed);
+        EXPECT_EQ(event.reason, CloseReason::kReset);
+    }
+    EXPECT_EQ(open_descriptors(), descriptors);
+}
+
+TEST(SocketTransport, Connect_AbortedBeforeTheAnswer_ClosedLocally) {
+    stats::WorkerCounters counters{};
+    auto client = make(client_options(1), &counters);
+    ASSERT_NE(client, nullptr);
+    sockaddr_storage nowhere = loopback_address(9);
+    // A full accept queue that nobody empties keeps the next connection unanswered.
+    const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_storage any = loopback_address(0);
+    ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&any), sizeof(sockaddr_in)), 0);
+    ASSERT_EQ(::listen(listener, 0), 0);
+    socklen_t size = sizeof nowhere;
+    ::getsockname(listener, reinterpret_cast<sockaddr*>(&nowhere), &size);
+    std::vector<std::unique_ptr<SocketPeer>> fillers;
+    const uint16_t port = ntohs(reinterpret_cast<sockaddr_in*>(&nowhere)->sin_port);
+    fillers.push_back(SocketPeer::connect("127.0.0.1", port));
+    const SessionIndex session = client->connect(nowhere);
+    ASSERT_NE(session, kNoIndex);
+    client->close(session, io::CloseHow::kAbort);
+    io::Event event;
+    ASSERT_EQ(client->poll(base::monotonic_ns(), &event, 1), 1u);
+    EXPECT_EQ(event.kind, io::EventKind::kClosed);
+    EXPECT_EQ(event.reason, CloseReason::kLocal);
+    client->release();
+    EXPECT_NE(client->connect(nowhere), kNoIndex);
+    ::close(listener);
+}
+
 }  // namespace
 }  // namespace cachee::socket
