@@ -107,11 +107,14 @@ def decode(data, at=0):
 class Wire:
     """One connection. Every wait ends after `timeout` seconds with socket.timeout."""
 
-    def __init__(self, address, netns=None, timeout=10.0, protocol=2, receive_buffer=None):
+    def __init__(self, address, netns=None, timeout=10.0, protocol=2, receive_buffer=None,
+                 congestion_control=None):
         with inside(netns):
             self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if congestion_control:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion_control.encode())
         self.sock.settimeout(timeout)
         try:
             self.sock.connect(address)
