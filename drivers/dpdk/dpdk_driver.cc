@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "drivers/dpdk/buffers.h"
 #include "drivers/dpdk/dpdk_port.h"
+#include "drivers/dpdk/pci_device.h"
 
 namespace cachee::dpdk {
 namespace {
@@ -112,6 +113,8 @@ Status DpdkDriver::Impl::start_eal(const std::string& instance, config::LogLevel
                 std::to_string(free_hugepages_2m()) +
                 " hugepages of 2 MiB are free; raise vm.nr_hugepages, lower dpdk.memory_mib or set "
                 "dpdk.hugepages: false";
+    } else if (is_pci_address(device_name())) {
+        text += "; dpdk.device " + device_name() + " " + pci_obstacle(device_name());
     } else {
         text += "; the lines above, or instance.log_level: debug, say why";
     }
@@ -134,28 +137,33 @@ Status DpdkDriver::Impl::find_device() {
         port_id = static_cast<uint16_t>(first);
         return {};
     }
-    return Error{
-        "dpdk.device " + device_name() +
-        ": no port of that name came up; a PCI device must be bound to vfio-pci (or have a "
-        "bifurcated driver), a net_af_xdp device needs its iface and CAP_NET_ADMIN, net_tap "
-        "needs /dev/net/tun"};
+    if (is_pci_address(device_name())) {
+        return Error{"dpdk.device " + device_name() + " " + pci_obstacle(device_name())};
+    }
+    return Error{"dpdk.device " + device_name() +
+                 ": no port of that name came up; a net_af_xdp device needs its iface and "
+                 "CAP_NET_ADMIN, net_tap needs /dev/net/tun"};
 }
 
 Status DpdkDriver::Impl::check_queues() const {
     const auto queues = std::min(device.max_rx_queues, device.max_tx_queues);
     if (queues >= worker_count) return {};
     std::string text = "dpdk.device " + device_name() + " has " + std::to_string(queues) +
-                       " queue pairs, " + std::to_string(worker_count) + " workers need one each";
+                       (queues == 1 ? " queue pair, " : " queue pairs, ") +
+                       std::to_string(worker_count) + " workers need one each";
     const std::string driver = device.driver_name;
     if (driver == "net_af_xdp") {
         text += ": add queue_count=" + std::to_string(worker_count) +
                 " to the device (and as many queues to the interface: ethtool -L), or";
-    } else if (driver == "net_virtio_user" || driver == "net_virtio") {
+    } else if (driver == "net_virtio_user") {
         text += ": add queues=" + std::to_string(worker_count) + " to the device, or";
+    } else if (driver == "net_virtio") {
+        text += ": give the virtual machine's NIC that many (QEMU: mq=on, and queues=" +
+                std::to_string(worker_count) + " of its netdev), or";
     } else {
         text += ":";
     }
-    return Error{text + " configure fewer workers"};
+    return Error{text + " configure fewer workers (workers.count, workers.cores)"};
 }
 
 Status DpdkDriver::Impl::make_pools() {

@@ -3,30 +3,16 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <cctype>
 #include <string_view>
 
 #include "drivers/dpdk/buffers.h"
 #include "drivers/dpdk/dpdk_driver.h"
+#include "drivers/dpdk/pci_device.h"
 
 namespace cachee::dpdk {
 namespace {
 
 using base::Error;
-
-bool is_hex(std::string_view text) {
-    for (const char c : text) {
-        if (std::isxdigit(static_cast<unsigned char>(c)) == 0) return false;
-    }
-    return !text.empty();
-}
-
-// "0000:3b:00.0" or "3b:00.0"
-bool is_pci_address(std::string_view name) {
-    if (name.size() == 12 && name[4] == ':' && is_hex(name.substr(0, 4))) name.remove_prefix(5);
-    return name.size() == 7 && is_hex(name.substr(0, 2)) && name[2] == ':' &&
-           is_hex(name.substr(3, 2)) && name[5] == '.' && is_hex(name.substr(6));
-}
 
 // EAL pins the calling thread to its main lcore: an lcore that is all of the thread's CPUs changes
 // nothing. "0@(0,1,5)"
