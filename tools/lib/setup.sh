@@ -18,6 +18,9 @@ CACHEE_PACKAGES=(
 # Only what the test command needs beyond the above: sanitizer and fuzzer run times, valgrind.
 CACHEE_TEST_PACKAGES=(clang libclang-rt-14-dev valgrind)
 
+# What boots the guests of tests/guest; the kernel they boot is unpacked, never installed.
+CACHEE_GUEST_PACKAGES=(qemu-system-x86 busybox-static kmod cpio)
+
 say() { printf '%s\n' "==> $*" >&2; }
 die() { printf '%s\n' "error: $*" >&2; exit 1; }
 
@@ -135,9 +138,34 @@ setup_build() {
     install_valkey
 }
 
+# Debian's current kernel for the guests, in $CACHEE_PREFIX/guest/kernel. Without it their tests are skipped.
+unpack_guest_kernel() {
+    local target="$CACHEE_PREFIX/guest/kernel" work package
+    [ ! -d "$target" ] || return 0
+    [ "$(id -u)" -eq 0 ] || return 0
+    work=$(mktemp -d)
+    package=$(apt-cache depends linux-image-amd64 2>/dev/null | awk '/Depends: linux-image/ {print $2; exit}')
+    say "unpacking ${package:-a kernel} for guests into $target"
+    # Moved into place when it is whole.
+    if [ -n "$package" ] &&
+        (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$package" >/dev/null 2>&1 &&
+            dpkg -x "$package"_*.deb tree && depmod -b tree "$(ls tree/lib/modules)"); then
+        mkdir -p "$CACHEE_PREFIX/guest" && mv "$work/tree" "$target"
+    else
+        say "no guest kernel is to be had from this machine's sources: tests/guest is skipped"
+    fi
+    rm -rf "$work"
+}
+
+setup_guest() {
+    install_packages "${CACHEE_GUEST_PACKAGES[@]}"
+    unpack_guest_kernel
+}
+
 setup_tests() {
     setup_build
     install_packages "${CACHEE_TEST_PACKAGES[@]}"
+    setup_guest
 }
 
 # configure_build DIR [meson options...]: once; quiet unless it fails.
