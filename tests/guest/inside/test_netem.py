@@ -5,6 +5,8 @@ its L2. The network is a bridge in a namespace of its own; netem sits on both of
     client namespace ── veth ── [netem] bridge [netem] ── veth, af_xdp ── data plane's namespace
     client namespace ── veth ── [netem] bridge [netem] ── the data plane's tap
 """
+import subprocess
+
 import pytest
 
 from harness import netns as namespaces
@@ -74,6 +76,7 @@ class BehindBridge(Appliance):
 
 @pytest.fixture(scope="module")
 def servers(make_server):
+    subprocess.run(["modprobe", "tun"], check=True)  # nobody else makes /dev/net/tun
     return make_server("valkey", name="l2"), make_server("valkey", name="reference")
 
 

@@ -69,8 +69,9 @@ def refusal(appliance):
 
 
 def test_more_workers_than_queues_is_refused(make):
-    text = refusal(make("e1000e", {"workers": {"count": 2}}))
-    assert re.search(r"dpdk.device 0000:00:12.0 has 1 queue pair.*2 workers.*workers.count", text, re.S), text
+    text = refusal(make("virtio", {"workers": {"count": 3}}))
+    assert "dpdk.device 0000:00:10.0 has 2 queue pairs, 3 workers need one each" in text, text
+    assert "mq=on" in text and "workers.count" in text, text
 
 
 def test_device_that_the_kernel_holds_is_refused(make):
