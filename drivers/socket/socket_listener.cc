@@ -200,11 +200,12 @@ Status SocketTransport::listen_on(const sockaddr_storage& address, socklen_t siz
                  static_cast<int>(std::min<uint32_t>(options_.receive_window_bytes, INT32_MAX)));
     }
     if (options_.keepalive_idle_s > 0) {
-        const int idle_s = static_cast<int>(std::min<uint32_t>(options_.keepalive_idle_s, 32767));
+        const auto seconds = [](uint32_t s) { return static_cast<int>(std::min(s, 32767u)); };
         set_flag(listen_fd_, SOL_SOCKET, SO_KEEPALIVE, 1);
-        set_flag(listen_fd_, IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
-        set_flag(listen_fd_, IPPROTO_TCP, TCP_KEEPINTVL, std::max(1, idle_s / 3));
-        set_flag(listen_fd_, IPPROTO_TCP, TCP_KEEPCNT, 3);
+        set_flag(listen_fd_, IPPROTO_TCP, TCP_KEEPIDLE, seconds(options_.keepalive_idle_s));
+        set_flag(listen_fd_, IPPROTO_TCP, TCP_KEEPINTVL, seconds(options_.keepalive_interval_s));
+        set_flag(listen_fd_, IPPROTO_TCP, TCP_KEEPCNT,
+                 static_cast<int>(options_.keepalive_probes_max));
     }
     const auto backlog = static_cast<int>(std::min<uint32_t>(options_.backlog, 65535));
     if (::bind(listen_fd_, reinterpret_cast<const sockaddr*>(&address), size) != 0 ||

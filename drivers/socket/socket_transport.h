@@ -40,6 +40,8 @@ struct SocketOptions {
     uint32_t receive_window_bytes = 0;              // SO_RCVBUF per session; 0: the kernel tunes it
     uint64_t buffers_bytes_max = 256 * base::kMiB;  // of this worker, both directions
     uint32_t keepalive_idle_s = 300;                // 0: off
+    uint32_t keepalive_interval_s = 30;
+    uint32_t keepalive_probes_max = 8;
     // A session over its send limit this long, or not done sending this long after close(kFlush),
     // is closed with kSlowReader.
     uint32_t slow_reader_timeout_ms = 30000;

@@ -21,6 +21,7 @@
 #include "bin/arguments.h"
 #include "bin/privileges.h"
 #include "bin/transports.h"
+#include "bin/warnings.h"
 #include "config/loader.h"
 #include "dataplane/worker_loop.h"
 #include "l1/store.h"
@@ -114,6 +115,12 @@ class DataPlane {
                 std::to_string(config_.l1.bytes >> 20) + " MiB in " + store_->path() +
                 (config_.l2.backend.empty() ? ", standalone" : ", in front of L2"));
         return {};
+    }
+
+    std::vector<const stats::WorkerCounters*> counters() const {
+        std::vector<const stats::WorkerCounters*> all;
+        for (uint32_t i = 0; i < workers_; ++i) all.push_back(&segment_->worker(i)->counters);
+        return all;
     }
 
   private:
@@ -284,9 +291,16 @@ int run(const std::string& config_path) {
         log(Severity::kError, status.error().message);
         return 1;
     }
+    Warnings warnings(plane.counters());
+    constexpr timespec kCheckEvery{1, 0};
     int signal = 0;
-    while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) {
-        log(Severity::kInfo, "SIGHUP: the configuration is read at start only");
+    while (signal != SIGTERM && signal != SIGINT) {
+        signal = sigtimedwait(&signals, nullptr, &kCheckEvery);
+        if (signal == SIGHUP)
+            log(Severity::kInfo, "SIGHUP: the configuration is read at start only");
+        for (const std::string& line : warnings.check(std::chrono::steady_clock::now())) {
+            log(Severity::kWarning, line);
+        }
     }
     log(Severity::kInfo, std::string("stopping on ") + (signal == SIGTERM ? "SIGTERM" : "SIGINT"));
     return 0;

@@ -41,6 +41,8 @@ class SocketTransports final : public Transports {
             options.send_buffer_bytes_max = config.listen.send_buffer_bytes_max;
             options.buffers_bytes_max = config.listen.buffers_bytes_max;
             options.keepalive_idle_s = config.tcp.keepalive_idle_s;
+            options.keepalive_interval_s = config.tcp.keepalive_interval_s;
+            options.keepalive_probes_max = config.tcp.keepalive_probes_max;
             auto transport = socket::SocketTransport::create(options, counters[i]);
             if (!transport) return transport.error();
             made->transports_.push_back(std::move(transport).value());
@@ -88,6 +90,8 @@ base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
     options.syn_retransmissions_max = config.tcp.syn_retransmissions_max;
     options.time_wait_ms = config.tcp.time_wait_ms;
     options.keepalive_idle_s = config.tcp.keepalive_idle_s;
+    options.keepalive_interval_s = config.tcp.keepalive_interval_s;
+    options.keepalive_probes_max = config.tcp.keepalive_probes_max;
     options.delayed_ack_ms = config.tcp.delayed_ack_ms;
     options.half_open_max = config.tcp.half_open_max;
     options.syn_cookies = static_cast<net::SynCookiesUse>(config.tcp.syn_cookies);
@@ -99,6 +103,13 @@ base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
     options.time_wait_max = config.tcp.time_wait_max;
     options.out_of_order_bytes_max = config.tcp.out_of_order_bytes_max;
     options.sack = config.tcp.sack;
+    options.out_of_order_total_bytes_max = config.tcp.out_of_order_total_bytes_max;
+    options.linger_ms = config.tcp.linger_ms;
+    options.fin_wait_2_ms = config.tcp.fin_wait_2_ms;
+    options.persist_max_ms = config.tcp.persist_max_ms;
+    options.slow_reader_timeout_s = config.tcp.slow_reader_timeout_s;
+    options.slow_reader_grace_ms = config.tcp.slow_reader_grace_ms;
+    options.buffers_low_percent = config.tcp.buffers_low_percent;
     options.verify_checksums = config.tcp.verify_checksums;
     options.secret_seed = base::random_seed();
     return options;

@@ -55,6 +55,8 @@ struct Tcp {                                 // src/net only
     uint32_t syn_retransmissions_max = 5;
     uint32_t time_wait_ms = 1000;            // RFC 9293 says 2 MSL; a server rarely closes first
     uint32_t keepalive_idle_s = 300;         // 0: off
+    uint32_t keepalive_interval_s = 30;
+    uint32_t keepalive_probes_max = 8;
     uint32_t delayed_ack_ms = 20;            // RFC 1122: below 500; 0: at once
     uint32_t half_open_max = 4096;
     SynCookies syn_cookies = SynCookies::kAuto;
@@ -66,6 +68,13 @@ struct Tcp {                                 // src/net only
     uint32_t time_wait_max = 16384;          // per worker; the oldest makes room
     uint32_t out_of_order_bytes_max = 256 * kKiB;  // per connection
     bool sack = true;                        // RFC 2018: offer and accept selective acknowledgements
+    uint64_t out_of_order_total_bytes_max = 64 * kMiB;  // per worker
+    uint32_t linger_ms = 10000;              // a closed session whose peer takes no data
+    uint32_t fin_wait_2_ms = 10000;          // a closed session whose peer does not close
+    uint32_t persist_max_ms = 60000;         // greatest time between probes of a closed window
+    uint32_t slow_reader_timeout_s = 120;    // replies queued and none taken; 0: for ever
+    uint32_t slow_reader_grace_ms = 200;     // the same when buffers run short
+    uint32_t buffers_low_percent = 10;       // of listen.buffers_bytes_max free: they run short
     bool verify_checksums = true;            // false: veth peers that leave them unfinished
 };
 

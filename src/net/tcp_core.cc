@@ -38,6 +38,11 @@ TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounte
       rto_limits_{options.rto_initial_ms * 1000, options.rto_min_ms * 1000,
                   options.rto_max_ms * 1000},
       rto_min_ticks_(ticks_of_us(rto_limits_.min_us)),
+      slow_reader_ticks_(ticks_of_ms(uint64_t{options.slow_reader_timeout_s} * 1000)),
+      persist_max_ticks_(ticks_of_ms(options.persist_max_ms)),
+      receive_blocks_max_(static_cast<uint32_t>(
+          std::min<uint64_t>(options.out_of_order_total_bytes_max, options.buffers_bytes_max) /
+          kBlockBytes)),
       half_base_(options.sessions_max),
       wait_base_(options.sessions_max + options.half_open_max),
       interface_id_(wait_base_ + options.time_wait_max),
@@ -70,7 +75,10 @@ TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounte
       dirty_(options.sessions_max),
       starved_(options.sessions_max),
       unresolved_(options.sessions_max),
+      suspects_(options.sessions_max),
       zombies_(options.sessions_max),
+      buffers_low_(
+          static_cast<uint32_t>(uint64_t{pool_.blocks_max()} * options.buffers_low_percent / 100)),
       ephemeral_next_(static_cast<uint16_t>(siphash_128(isn_key_, 11, 12))) {}
 
 TcpCore::~TcpCore() { release(); }
@@ -112,6 +120,13 @@ base::Result<std::unique_ptr<TcpTransport>> TcpTransport::create(FramePort& port
         options.resets_per_s == 0) {
         return bad("limits per second must be at least 1");
     }
+    if (options.keepalive_interval_s == 0 || options.keepalive_probes_max == 0 ||
+        options.keepalive_probes_max > 100) {
+        return bad("keepalive_interval_s must be at least 1, keepalive_probes_max 1..100");
+    }
+    if (options.persist_max_ms == 0 || options.buffers_low_percent > 100) {
+        return bad("persist_max_ms must be at least 1, buffers_low_percent 0..100");
+    }
     if (options.send_buffer_bytes_max < io::kReserveBytesMax) {
         return bad("send_buffer_bytes_max must be at least 1024");
     }
@@ -148,6 +163,7 @@ size_t TcpCore::poll(uint64_t now_ns, Event* events, size_t max) noexcept {
     if (event_room()) receive_burst(max - events_count_);
     run_timers();
     if (interface_.resolutions() != resolutions_seen_) wake_resolved();
+    if (!suspects_.empty() && buffers_low()) relieve_memory_cold();
     if (!starved_.empty()) wake_starved();
     drain_ready();
     return events_count_;
@@ -222,6 +238,7 @@ void TcpCore::deliver_stored(Hot& hot) noexcept {
             hot.rcv_read = end;
         }
         give_block_later(receive_queue::pop(cold, pool_));
+        --receive_blocks_;
     }
     const bool fin_pending = (hot.flags & kFinReceived) != 0;
     if (cold.rq_head == kNoBlock) {
@@ -270,7 +287,7 @@ void TcpCore::wake_resolved() noexcept {
 Hot& TcpCore::open_session(uint32_t index, ConnectionKey key, const Ipv6Pair* pair) noexcept {
     Hot& hot = hot_[index];
     // A session that died dirty, ready or starved is still in those queues: the flags stay true.
-    const uint32_t queued = hot.flags & (kDirty | kReady | kStarved | kUnresolved);
+    const uint32_t queued = hot.flags & (kDirty | kReady | kStarved | kUnresolved | kSuspect);
     hot = Hot{};
     hot.flags = queued;
     if (pair != nullptr) hot.flags |= kIpv6;
@@ -370,10 +387,13 @@ void TcpCore::close(SessionIndex session, CloseHow how) noexcept {
     if ((hot.flags & kLingering) != 0) return;
     hot.flags |= kLingering;
     Cold& cold = cold_of(hot);
+    receive_blocks_ -= cold.rq_blocks;
     receive_queue::clear(cold, pool_);
     hot.flags &= ~kStored;
     hot.rcv_read = hot.rcv_nxt;
-    cold.linger_deadline = deadline_in(ticks_of_ms(options_.linger_ms));
+    const bool only_fin = hot.state == State::kFinWait2;
+    cold.linger_deadline =
+        deadline_in(ticks_of_ms(only_fin ? options_.fin_wait_2_ms : options_.linger_ms));
     queue_fin(hot);
     mark_dirty(hot);
 }
@@ -391,6 +411,7 @@ void TcpCore::finish(Hot& hot, CloseReason reason, bool discard) noexcept {
     }
     hot.flags &= ~(kWantWritable | kWritableDue | kReserved);
     if (discard) {
+        receive_blocks_ -= cold.rq_blocks;
         receive_queue::clear(cold, pool_);
         hot.flags &= ~(kStored | kEofDue | kPaused);
     }

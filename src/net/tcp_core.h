@@ -13,6 +13,7 @@
 // Worker thread only. Ids: see tcp_state.h.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <vector>
@@ -60,7 +61,6 @@ class TcpCore final : public TcpTransport {
   private:
     static constexpr size_t kBurst = 64;
     static constexpr uint32_t kTimersPerPoll = 512;
-    static constexpr uint8_t kKeepalivesMax = 8;
     static constexpr uint32_t kDuplicateAgeMax = 1u << 30;  // bytes before rcv_nxt
 
     // --- tcp_core.cc
@@ -199,6 +199,27 @@ class TcpCore final : public TcpTransport {
     void input_time_wait(uint32_t id, const TcpSegment& segment) noexcept;
     void answer_time_wait(const TimeWait& wait, const Ipv6Pair* pair) noexcept;
     void drop_time_wait(uint32_t id) noexcept;
+    void note_stall(Hot& hot) noexcept;
+    bool stalled_for(const Hot& hot, uint32_t ticks) const noexcept {
+        return (hot.flags & kStalled) != 0 && now_tick_ - cold_[index_of(hot)].stall_tick >= ticks;
+    }
+    // The peer has not taken anything for the configured time.
+    bool too_slow(const Hot& hot) const noexcept {
+        return slow_reader_ticks_ != 0 && stalled_for(hot, slow_reader_ticks_);
+    }
+    void close_slow_reader(Hot& hot, stats::Counter why) noexcept;
+    bool buffers_low() const noexcept {
+        return pool_.available() < buffers_low_ || !starved_.empty();
+    }
+    void relieve_memory_cold() noexcept;
+    uint32_t worst_suspect() noexcept;
+    // How many blocks a receive queue may have while it takes data out of order.
+    uint32_t out_of_order_room(const Cold& cold) const noexcept {
+        return cold.rq_blocks + receive_blocks_max_ -
+               std::min(receive_blocks_, receive_blocks_max_);
+    }
+    // Stores a segment's data; false: some of it had no room, was dropped, and counted.
+    bool insert_received(Cold& cold, const TcpSegment& segment, uint32_t blocks_max) noexcept;
 
     // --- tcp_output.cc
     // False: no transmit frame was to be had; the session stays dirty.
@@ -259,6 +280,10 @@ class TcpCore final : public TcpTransport {
         if (us <= rto_limits_.min_us && hot.backoff == 0 && hot.srtt_us != 0) return rto_min_ticks_;
         return ticks_of_us(rto::current_us(hot, rto_limits_));
     }
+    // Until the next probe of a closed window.
+    uint32_t probe_ticks(const Hot& hot) const noexcept {
+        return std::min(rto_ticks(hot), persist_max_ticks_);
+    }
     uint32_t timestamp_now() const noexcept { return now_tick_ + timestamp_offset_; }
     uint32_t now_us() const noexcept { return static_cast<uint32_t>(now_ns_ / 1000); }
 
@@ -267,9 +292,12 @@ class TcpCore final : public TcpTransport {
     const SipKey address_key_;
     const rto::Limits rto_limits_;
     const uint32_t rto_min_ticks_;
-    const uint32_t half_base_;     // first id of the half-open entries
-    const uint32_t wait_base_;     // first id of the TIME_WAIT entries
-    const uint32_t interface_id_;  // the timer of what is below TCP; no connection has it
+    const uint32_t slow_reader_ticks_;  // 0: never
+    const uint32_t persist_max_ticks_;
+    const uint32_t receive_blocks_max_;  // for data out of order
+    const uint32_t half_base_;           // first id of the half-open entries
+    const uint32_t wait_base_;           // first id of the TIME_WAIT entries
+    const uint32_t interface_id_;        // the timer of what is below TCP; no connection has it
     stats::WorkerCounters* const counters_;
     const uint32_t timestamp_offset_;
 
@@ -300,6 +328,7 @@ class TcpCore final : public TcpTransport {
     IdFifo dirty_;
     IdFifo starved_;
     IdFifo unresolved_;
+    IdFifo suspects_;
     IdFifo zombies_;
 
     io::Event* events_ = nullptr;  // the caller's, during poll()
@@ -308,6 +337,9 @@ class TcpCore final : public TcpTransport {
     size_t held_count_ = 0;
     uint32_t predicted_ = 0;            // segments of this burst
     uint32_t blocks_later_ = kNoBlock;  // delivered; freed by release()
+    uint32_t buffers_low_ = 0;          // blocks; fewer free: they run short
+    uint32_t receive_blocks_ = 0;       // in all receive queues
+    uint32_t relieved_tick_ = 0;
     uint32_t resolutions_seen_ = 0;
     uint16_t ephemeral_next_ = 0;
     std::array<RxFrame, kBurst> held_;

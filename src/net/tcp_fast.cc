@@ -70,7 +70,7 @@ void TcpCore::input_ipv6(size_t i) noexcept {
                                                        const TcpSegment& segment) noexcept {
     Hot& hot = hot_[index];
     constexpr uint32_t kSlowFlags = kStored | kPaused | kReady | kRecovery | kFinQueued |
-                                    kFinReceived | kFinSeen | kLingering | kPersist;
+                                    kFinReceived | kFinSeen | kLingering | kPersist | kStalled;
     if (hot.state != State::kEstablished || (hot.flags & kSlowFlags) != 0) return false;
     if ((segment.flags & ~kPsh) != kAck || segment.seq != hot.rcv_nxt) return false;
     if (segment.size > hot.rcv_edge - hot.rcv_nxt) return false;

@@ -179,6 +179,7 @@ void TcpCore::acked(Hot& hot, uint32_t ack, const TcpSegment& segment) noexcept 
     hot.snd_una = ack;
     hot.backoff = 0;
     cold.retries = 0;
+    if (seq_ge(ack, cold.stall_target)) hot.flags &= ~kStalled;
     if (seq_le(hot.snd_nxt, ack)) {
         hot.snd_nxt = ack;
         send_queue::rewind(hot, pool_);
@@ -229,6 +230,9 @@ bool TcpCore::fin_acked(Hot& hot) noexcept {
     switch (hot.state) {
         case State::kFinWait1:
             hot.state = State::kFinWait2;
+            if (local) {
+                cold_of(hot).linger_deadline = deadline_in(ticks_of_ms(options_.fin_wait_2_ms));
+            }
             return true;
         case State::kClosing:
             finish_into_time_wait(hot);
@@ -268,7 +272,9 @@ void TcpCore::process_data(Hot& hot, TcpSegment& segment) noexcept {
     if ((segment.flags & kFin) != 0 && (hot.flags & kFinSeen) == 0) {
         hot.flags |= kFinSeen;
         cold.rcv_fin_seq = segment.seq + segment.size;
+        receive_blocks_ -= cold.rq_blocks;
         receive_queue::truncate(cold, pool_, cold.rcv_fin_seq);
+        receive_blocks_ += cold.rq_blocks;
         if (cold.rq_head == kNoBlock) hot.flags &= ~kStored;
     }
     if ((hot.flags & kFinSeen) != 0 && seq_gt(segment.seq + segment.size, cold.rcv_fin_seq)) {
@@ -312,17 +318,13 @@ void TcpCore::store_data(Hot& hot, const TcpSegment& segment) noexcept {
         const uint32_t unread = hot.rcv_nxt - hot.rcv_read;
         const uint32_t blocks_max =
             in_order ? pool_.blocks_max()
-                     : (unread + options_.out_of_order_bytes_max) / kBlockDataBytes + 2;
+                     : std::min((unread + options_.out_of_order_bytes_max) / kBlockDataBytes + 2,
+                                out_of_order_room(cold));
         const uint32_t held =
             in_order ? 0
                      : receive_queue::held(cold, pool_, segment.seq, segment.seq + segment.size);
         if (held != 0) sack_blocks::note_duplicate(cold.sack, segment.seq, segment.seq + held);
-        const bool stored =
-            receive_queue::insert(cold, pool_, segment.seq, segment.data, segment.size, blocks_max);
-        if (!stored) {
-            count(pool_.available() == 0 ? Counter::drop_no_buffer
-                                         : Counter::drop_out_of_order_full);
-        }
+        const bool stored = insert_received(cold, segment, blocks_max);
         if (cold.rq_head != kNoBlock) hot.flags |= kStored;
         if (!in_order && stored) sack_blocks::note_arrival(cold.sack, segment.seq);
     }

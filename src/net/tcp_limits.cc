@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What strangers can make the stack hold and send, and the bounds on it: SYN cookies when many
 // handshakes are under way, the half-open and TIME_WAIT tables with their oldest entries recycled,
-// challenge ACKs. docs/TCP.md, "Limits and defences". Worker thread only.
+// challenge ACKs, peers that take no data, memory for data out of order. docs/TCP.md, "Limits and
+// defences". Worker thread only.
 #include <algorithm>
 #include <cstring>
 
+#include "net/receive_queue.h"
+#include "net/slow_reader_policy.h"
 #include "net/tcp_core.h"
 
 namespace cachee::net {
@@ -162,6 +165,82 @@ void TcpCore::answer_time_wait(const TimeWait& wait, const Ipv6Pair* pair) noexc
     fields.flags = kAck;
     if (wait.has_timestamps) put_timestamps(fields, wait.ts_recent);
     interface_.send_segment(*frame, fields, 0);
+}
+
+// --- peers that take nothing
+
+// A timer found data that the peer could have taken and has not. One full segment more, or all
+// there is, ends the stall: a byte now and then does not.
+void TcpCore::note_stall(Hot& hot) noexcept {
+    if ((hot.flags & kStalled) != 0) return;
+    Cold& cold = cold_of(hot);
+    hot.flags |= kStalled;
+    cold.stall_tick = now_tick_;
+    cold.stall_target = hot.snd_una + std::clamp(hot.sq_bytes, 1u, uint32_t{hot.mss});
+    if ((hot.flags & kSuspect) != 0) return;
+    hot.flags |= kSuspect;
+    suspects_.push(index_of(hot));
+}
+
+void TcpCore::close_slow_reader(Hot& hot, Counter why) noexcept {
+    count(why);
+    send_reset(hot);
+    finish(hot, io::CloseReason::kSlowReader, true);
+}
+
+// The worst of the next suspects in the FIFO, kNoSession when none of them may be closed. Those
+// that have recovered or ended leave the FIFO.
+uint32_t TcpCore::worst_suspect() noexcept {
+    constexpr uint32_t kLooks = 64;
+    const uint32_t grace = ticks_of_ms(options_.slow_reader_grace_ms);
+    uint32_t worst = kNoSession;
+    uint64_t worst_offence = 0;
+    for (uint32_t left = std::min(suspects_.size(), kLooks); left > 0; --left) {
+        const uint32_t index = suspects_.pop();
+        Hot& hot = hot_[index];
+        const bool live = hot.state != State::kFree && hot.state < State::kDone;
+        if (!live || (hot.flags & kStalled) == 0) {
+            hot.flags &= ~kSuspect;
+            continue;
+        }
+        suspects_.push(index);
+        const Cold& cold = cold_[index];
+        const slow_reader_policy::Candidate candidate{
+            hot.sq_bytes + cold.rq_blocks * kBlockDataBytes, now_tick_ - cold.stall_tick};
+        if (!slow_reader_policy::may_be_closed(candidate, grace)) continue;
+        const uint64_t offence = slow_reader_policy::offence(candidate);
+        if (worst != kNoSession && offence <= worst_offence) continue;
+        worst = index;
+        worst_offence = offence;
+    }
+    return worst;
+}
+
+// Buffers run short: at most once a tick, and a few at a time.
+void TcpCore::relieve_memory_cold() noexcept {
+    if (relieved_tick_ == now_tick_) return;
+    relieved_tick_ = now_tick_;
+    constexpr uint32_t kClosesMax = 8;
+    for (uint32_t closed = 0; closed < kClosesMax && buffers_low(); ++closed) {
+        const uint32_t index = worst_suspect();
+        if (index == kNoSession) return;
+        close_slow_reader(hot_[index], Counter::tcp_slow_readers_memory);
+    }
+}
+
+// --- memory for data that cannot be delivered yet
+
+// What is out of order is bounded per connection and for all together (out_of_order_room()), so
+// that it cannot take the memory that replies need.
+bool TcpCore::insert_received(Cold& cold, const TcpSegment& segment, uint32_t blocks_max) noexcept {
+    const uint32_t before = cold.rq_blocks;
+    const bool stored =
+        receive_queue::insert(cold, pool_, segment.seq, segment.data, segment.size, blocks_max);
+    receive_blocks_ += cold.rq_blocks - before;
+    if (!stored) {
+        count(pool_.available() == 0 ? Counter::drop_no_buffer : Counter::drop_out_of_order_full);
+    }
+    return stored;
 }
 
 }  // namespace cachee::net

@@ -293,7 +293,7 @@ bool TcpCore::send_probe(Hot& hot) noexcept {
 void TcpCore::set_retransmission_timer(Hot& hot) noexcept {
     if (hot.snd_una != hot.snd_max) {
         if (hot.rtx_deadline == 0 || (hot.flags & kPersist) != 0) {
-            hot.rtx_deadline = deadline_in(rto_ticks(hot));
+            hot.rtx_deadline = deadline_in(hot.snd_wnd == 0 ? probe_ticks(hot) : rto_ticks(hot));
         }
         hot.flags &= ~kPersist;
         return;
@@ -304,7 +304,7 @@ void TcpCore::set_retransmission_timer(Hot& hot) noexcept {
         hot.flags &= ~kPersist;
     } else if ((hot.flags & kPersist) == 0 || hot.rtx_deadline == 0) {
         hot.flags |= kPersist;
-        hot.rtx_deadline = deadline_in(rto_ticks(hot));
+        hot.rtx_deadline = deadline_in(probe_ticks(hot));
     }
 }
 

@@ -60,6 +60,8 @@ enum Flags : uint32_t {
     kFinSent = 1u << 23,     // snd_max is past our FIN
     kUnresolved = 1u << 24,  // in the FIFO of sessions that wait for a link address
     kSack = 1u << 25,        // both ends permit SACK
+    kStalled = 1u << 26,     // the peer takes nothing since Cold::stall_tick
+    kSuspect = 1u << 27,     // in the FIFO of sessions that stalled
     kIpv6 = 1u << 31,        // the addresses are in TcpCore::pairs_
 };
 
@@ -118,6 +120,8 @@ struct alignas(64) Cold {
     uint32_t challenge_tick = 0;
     uint32_t sent_tick = 0;          // last new data
     uint32_t timeout_timestamp = 0;  // our timestamp clock at the last retransmission timeout
+    uint32_t stall_tick = 0;         // with kStalled: since when,
+    uint32_t stall_target = 0;       // ... and the number whose ACK ends it
     uint16_t our_mss = 0;            // what we announce
     uint8_t retries = 0;             // unanswered retransmissions or probes
     uint8_t keepalives = 0;

@@ -64,6 +64,14 @@ void TcpCore::on_retransmission_timeout(Hot& hot) noexcept {
         finish(hot, CloseReason::kTimeout, true);
         return;
     }
+    if (!handshake) {
+        note_stall(hot);
+        // One that answers, but takes nothing; one that does not answer has its own limit above.
+        if (cold.retries == 0 && too_slow(hot)) {
+            close_slow_reader(hot, Counter::tcp_slow_readers);
+            return;
+        }
+    }
     count(Counter::tcp_rto);
     const bool first = cold.retries == 0;
     ++cold.retries;
@@ -94,6 +102,11 @@ void TcpCore::on_persist_timeout(Hot& hot) noexcept {
         finish(hot, CloseReason::kTimeout, true);
         return;
     }
+    note_stall(hot);
+    if (too_slow(hot)) {
+        close_slow_reader(hot, Counter::tcp_slow_readers);
+        return;
+    }
     ++cold.retries;
     if (hot.backoff < 16) ++hot.backoff;
     hot.flags |= kProbeDue;
@@ -107,13 +120,14 @@ bool TcpCore::check_keepalive(Hot& hot) noexcept {
     if (hot.snd_una != hot.snd_max) return true;
     Cold& cold = cold_of(hot);
     const uint32_t idle = ticks_of_ms(uint64_t{options_.keepalive_idle_s} * 1000);
+    const uint32_t interval = ticks_of_ms(uint64_t{options_.keepalive_interval_s} * 1000);
     const uint32_t silent = now_tick_ - hot.heard_tick;
     if (silent < idle) {
         cold.keepalives = 0;
         return true;
     }
-    if (silent < idle + cold.keepalives * (idle / kKeepalivesMax)) return true;
-    if (cold.keepalives >= kKeepalivesMax) {
+    if (silent < idle + cold.keepalives * interval) return true;
+    if (cold.keepalives >= options_.keepalive_probes_max) {
         count(Counter::tcp_timeouts);
         send_reset(hot);
         finish(hot, CloseReason::kTimeout, true);
@@ -128,15 +142,30 @@ bool TcpCore::check_keepalive(Hot& hot) noexcept {
     return true;
 }
 
+// After close(kFlush). While the peer takes data it is given more time.
 void TcpCore::on_linger_timeout(Hot& hot) noexcept {
+    Cold& cold = cold_of(hot);
     if (hot.state == State::kFinWait2) {
-        finish(hot, CloseReason::kLocal,
-               true);  // all was delivered; only the peer's FIN is missing
+        // All was delivered; only the peer's FIN is missing.
+        count(Counter::tcp_fin_wait_2_timeouts);
+        finish(hot, CloseReason::kLocal, true);
+        return;
+    }
+    const uint32_t linger = ticks_of_ms(options_.linger_ms);
+    const bool moving = (hot.flags & kStalled) == 0 && hot.sq_bytes > 0;
+    if (moving || ((hot.flags & kStalled) != 0 && !stalled_for(hot, linger))) {
+        const uint32_t since = moving ? now_tick_ : cold.stall_tick;
+        cold.linger_deadline = since + linger == 0 ? 1 : since + linger;
+        rearm(hot);
+        return;
+    }
+    if (hot.snd_wnd == 0) {
+        close_slow_reader(hot, Counter::tcp_slow_readers);
         return;
     }
     count(Counter::tcp_timeouts);
     send_reset(hot);
-    finish(hot, hot.snd_wnd == 0 ? CloseReason::kSlowReader : CloseReason::kTimeout, true);
+    finish(hot, CloseReason::kTimeout, true);
 }
 
 void TcpCore::rearm(Hot& hot) noexcept {
@@ -152,7 +181,8 @@ void TcpCore::rearm(Hot& hot) noexcept {
     consider(cold.linger_deadline);
     if (options_.keepalive_idle_s != 0 && hot.state != State::kSynSent) {
         const uint32_t idle = ticks_of_ms(uint64_t{options_.keepalive_idle_s} * 1000);
-        const uint32_t due = hot.heard_tick + idle + cold.keepalives * (idle / kKeepalivesMax);
+        const uint32_t interval = ticks_of_ms(uint64_t{options_.keepalive_interval_s} * 1000);
+        const uint32_t due = hot.heard_tick + idle + cold.keepalives * interval;
         consider(due == 0 ? 1 : due);
     }
     if (earliest == 0) return;

@@ -45,7 +45,9 @@ struct TcpOptions {
     uint32_t syn_retransmissions_max = 5;
     uint32_t time_wait_ms = 1000;
     uint32_t keepalive_idle_s = 300;  // 0: off
-    uint32_t delayed_ack_ms = 20;     // 0: at once
+    uint32_t keepalive_interval_s = 30;
+    uint32_t keepalive_probes_max = 8;
+    uint32_t delayed_ack_ms = 20;  // 0: at once
     uint32_t half_open_max = 4096;
     SynCookiesUse syn_cookies = SynCookiesUse::kAuto;
     uint32_t syn_cookies_percent = 75;  // kAuto: of half_open_max in use, 1..100
@@ -55,8 +57,14 @@ struct TcpOptions {
     uint32_t resets_per_s = 1000;    // RSTs to segments that belong to no connection
     uint32_t challenge_gap_ms = 50;  // between two challenge ACKs of one connection
     uint32_t time_wait_max = 16384;  // more: the oldest is forgotten
-    uint32_t out_of_order_bytes_max = 256 * base::kKiB;  // per connection
+    uint32_t out_of_order_bytes_max = 256 * base::kKiB;       // per connection
+    uint64_t out_of_order_total_bytes_max = 64 * base::kMiB;  // of all connections
     uint32_t linger_ms = 10000;  // how long close(kFlush) may take once the peer stops taking data
+    uint32_t fin_wait_2_ms = 10000;        // how long a closed session waits for the peer's FIN
+    uint32_t persist_max_ms = 60000;       // longest time between two probes of a closed window
+    uint32_t slow_reader_timeout_s = 120;  // data queued and the peer takes none; 0: for ever
+    uint32_t slow_reader_grace_ms = 200;   // the same when buffers run short
+    uint32_t buffers_low_percent = 10;     // of the buffers free: they run short, 0..100
     bool verify_checksums = true;
     bool sack = true;  // offer and accept selective acknowledgements
 

@@ -67,7 +67,7 @@ namespace cachee::stats {
     X(drop_no_listener, "segments", "refused with RST: no listener or connection") \
     X(drop_table_full, "segments", "dropped: connection or half-open table full") \
     X(drop_out_of_window, "segments", "dropped: outside the receive window") \
-    X(drop_out_of_order_full, "segments", "dropped: out-of-order buffer full") \
+    X(drop_out_of_order_full, "segments", "dropped: out-of-order buffer full, of the connection or of the worker") \
     X(drop_no_buffer, "frames", "dropped: no transmit or receive buffer") \
     X(drop_unexpected, "segments", "dropped: flags without a meaning there (RST of no connection or of TIME_WAIT, no ACK)") \
     X(tcp_opened, "connections", "TCP connections established") \
@@ -98,7 +98,10 @@ namespace cachee::stats {
     X(tcp_syn_acks_suppressed, "segments", "SYN and ACKs not repeated: over the limit per second") \
     X(tcp_challenges_suppressed, "segments", "segments not challenged: over the limit per second or per connection") \
     X(tcp_resets_suppressed, "segments", "segments of no connection not answered with RST: over the limit per second") \
-    X(tcp_time_wait_recycled, "connections", "oldest connections in TIME_WAIT forgotten: the table was full")
+    X(tcp_time_wait_recycled, "connections", "oldest connections in TIME_WAIT forgotten: the table was full") \
+    X(tcp_slow_readers, "connections", "connections closed because the peer took no data for too long") \
+    X(tcp_slow_readers_memory, "connections", "connections closed because the peer took no data and buffers ran short") \
+    X(tcp_fin_wait_2_timeouts, "connections", "closed connections forgotten because the peer did not close its side")
 
 // X(identifier, unit, meaning): written by the control plane's thread.
 #define CACHEE_CONTROL_COUNTERS(X) \

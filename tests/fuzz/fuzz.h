@@ -12,6 +12,8 @@ namespace cachee::fuzz {
 // A target aborts when a promise is broken and returns otherwise; it keeps no state.
 void parser_target(const uint8_t* data, size_t size);
 void config_target(const uint8_t* data, size_t size);
+void frame_target(const uint8_t* data, size_t size);
+void session_target(const uint8_t* data, size_t size);
 
 }  // namespace cachee::fuzz
 

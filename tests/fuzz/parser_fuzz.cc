@@ -3,12 +3,15 @@
 // rest is what a client sent. Promises: the outcome does not depend on where the bytes were split,
 // nothing outside of the buffer is read (every buffer has its exact size, for the sanitizer), what
 // was consumed was there, re-encoding gives the same arguments, and key indexes stay in bounds.
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/assert.h"
+#include "base/hash.h"
+#include "base/rng.h"
 #include "resp/command_reply.h"
 #include "resp/command_table.h"
 #include "resp/encoder.h"
@@ -21,6 +24,7 @@ namespace {
 using resp::ParseStatus;
 
 constexpr size_t kSplitBytesMax = 192;  // each split point of longer inputs costs too much
+constexpr int kSomeSplits = 12;         // then a few ways to cut it, in up to eight pieces
 
 struct Outcome {
     ParseStatus status = ParseStatus::kIncomplete;
@@ -81,6 +85,24 @@ void check_splits(std::string_view bytes, const resp::Limits& limits, const Outc
     }
 }
 
+// Longer inputs arrive in pieces cut where their own bytes say, so that an input repeats itself.
+void check_some_splits(std::string_view bytes, const resp::Limits& limits, const Outcome& whole) {
+    base::Rng rng(base::hash_key(bytes, 1));
+    for (int i = 0; i < kSomeSplits; ++i) {
+        Session session(limits);
+        size_t end = 0;
+        for (;;) {
+            const size_t left = bytes.size() - end;
+            end = rng.chance(0.2) ? bytes.size() : end + rng.below(std::min<size_t>(left, 64) + 1);
+            const Outcome outcome = session.parse(bytes.substr(0, end));
+            if (outcome.status != ParseStatus::kIncomplete || end == bytes.size()) {
+                CACHEE_ASSERT(outcome == whole);
+                break;
+            }
+        }
+    }
+}
+
 void check_arguments(const Outcome& outcome) {
     const std::vector<std::string_view> views(outcome.arguments.begin(), outcome.arguments.end());
     std::string encoded;
@@ -134,6 +156,8 @@ void parser_target(const uint8_t* data, size_t size) {
         const Outcome whole = session.parse(rest);
         if (rest.size() <= kSplitBytesMax) {
             check_splits(rest, limits, whole);
+        } else {
+            check_some_splits(rest, limits, whole);
         }
         if (whole.status != ParseStatus::kComplete) {
             return;

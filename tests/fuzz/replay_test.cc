@@ -120,5 +120,13 @@ TEST(FuzzReplay, Config_CorpusAndMutations_KeepPromises) {
     replay_and_mutate(config_target, "config", 4000);
 }
 
+TEST(FuzzReplay, Frame_CorpusAndMutations_KeepPromises) {
+    replay_and_mutate(frame_target, "frame", 3000);
+}
+
+TEST(FuzzReplay, Session_CorpusAndMutations_KeepPromises) {
+    replay_and_mutate(session_target, "session", 500);
+}
+
 }  // namespace
 }  // namespace cachee::fuzz

@@ -175,6 +175,7 @@ TEST(TcpLimits, VanishedPeer_WithDataInFlight_TimesOut) {
 TEST(TcpLimits, VanishedPeer_Idle_KeepaliveNotices) {
     auto server_options = small_options(kServerIp);
     server_options.keepalive_idle_s = 2;
+    server_options.keepalive_interval_s = 1;
     World world({}, server_options);
     auto [c, s] = world.open();
     world.step_ns = 5'000'000;
