@@ -140,6 +140,7 @@ class SimLink::End final : public net::FramePort {
     std::vector<Buffer*> free_tx_;
     std::vector<InFlight> queue_;  // heap; frames on their way to this end
     uint64_t last_arrival_ns_ = 0;
+    uint64_t busy_until_ns_ = 0;  // the link towards this end
 };
 
 SimLinkOptions link_options_of(const config::Sim& sim) {
@@ -246,7 +247,10 @@ void SimLink::wire_locked(int from, const uint8_t* data, uint32_t size) {
 void SimLink::enqueue_locked(int to, const uint8_t* data, uint32_t size, uint64_t extra_ns,
                              bool corrupt) {
     End& end = *ends_[to];
-    if (end.queue_.size() >= options_.queue_frames || free_wire_.empty()) {
+    uint64_t departure = now_locked();
+    bool mark = false;
+    if (end.queue_.size() >= options_.queue_frames || free_wire_.empty() ||
+        !admit_locked(end, size, departure, mark)) {
         ++counts_.overflowed;
         return;
     }
@@ -256,7 +260,8 @@ void SimLink::enqueue_locked(int to, const uint8_t* data, uint32_t size, uint64_
     buffer->size = size;
     if (corrupt) corrupt_locked(*buffer);
     const uint64_t jitter = options_.jitter_ns > 0 ? rng_.below(options_.jitter_ns) : 0;
-    uint64_t arrival = now_locked() + options_.delay_ns + jitter;
+    if (mark && mark_locked(*buffer)) ++counts_.marked;
+    uint64_t arrival = departure + options_.delay_ns + jitter;
     if (extra_ns > 0) {
         arrival += extra_ns;
     } else {
@@ -265,6 +270,39 @@ void SimLink::enqueue_locked(int to, const uint8_t* data, uint32_t size, uint64_
     }
     end.queue_.push_back({arrival, order_++, buffer});
     std::push_heap(end.queue_.begin(), end.queue_.end(), End::after);
+}
+
+// The bottleneck: when the last bit of the frame has left, which is now without a limit. False: the
+// queue before it is full.
+bool SimLink::admit_locked(End& end, uint32_t size, uint64_t& departure, bool& mark) {
+    if (options_.bytes_per_s == 0) return true;
+    constexpr uint64_t kNsPerS = 1'000'000'000;
+    const uint64_t now = departure;
+    const uint64_t start = std::max(now, end.busy_until_ns_);
+    const uint64_t waiting = (start - now) * options_.bytes_per_s / kNsPerS;
+    if (waiting + size > options_.queue_bytes) return false;
+    mark = options_.mark_bytes != 0 && waiting > options_.mark_bytes;
+    departure = start + size * kNsPerS / options_.bytes_per_s;
+    end.busy_until_ns_ = departure;
+    return true;
+}
+
+// Congestion experienced, in an IPv4 packet that may carry it; the header's checksum follows.
+bool SimLink::mark_locked(Buffer& buffer) {
+    constexpr uint32_t kIp = 14;
+    if (buffer.size < kIp + 20 || buffer.bytes[12] != 8 || buffer.bytes[13] != 0) return false;
+    uint8_t& tos = buffer.bytes[kIp + 1];
+    if ((tos & 3) == 0) return false;
+    const uint32_t added = 3u - (tos & 3);
+    tos |= 3;
+    // RFC 1624: HC' = ~(~HC + added).
+    const uint32_t old = uint32_t{buffer.bytes[kIp + 10]} << 8 | buffer.bytes[kIp + 11];
+    uint32_t sum = (~old & 0xffff) + added;
+    sum = (sum & 0xffff) + (sum >> 16);
+    const uint32_t checksum = ~sum & 0xffff;
+    buffer.bytes[kIp + 10] = static_cast<uint8_t>(checksum >> 8);
+    buffer.bytes[kIp + 11] = static_cast<uint8_t>(checksum);
+    return true;
 }
 
 // Only what a checksum covers: the Ethernet header has its own on a real wire, and ARP none at all.

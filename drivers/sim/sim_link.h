@@ -32,6 +32,9 @@ struct SimLinkOptions {
     uint64_t delay_ns = 0;   // one way
     uint64_t jitter_ns = 0;  // uniform on top of it; order is kept
     uint64_t reorder_hold_ns = 1'000'000;
+    uint64_t bytes_per_s = 0;  // of each direction; 0: no limit
+    uint32_t queue_bytes = 0;  // that may wait for the link; more are dropped; with bytes_per_s
+    uint32_t mark_bytes = 0;   // longer queues mark ECN-capable packets (RFC 3168); 0: never
     uint32_t mtu = 1500;
     uint32_t queue_frames = 1024;  // in flight per direction; more are dropped
     uint32_t tx_frames = 512;      // transmit buffers per end
@@ -72,6 +75,7 @@ class SimLink {
         uint64_t reordered = 0;
         uint64_t corrupted = 0;
         uint64_t overflowed = 0;
+        uint64_t marked = 0;     // congestion experienced
         uint64_t oversized = 0;  // larger than the MTU: the sender's fault
     };
     Counts counts();
@@ -92,6 +96,8 @@ class SimLink {
     void wire_locked(int from, const uint8_t* data, uint32_t size);
     void enqueue_locked(int to, const uint8_t* data, uint32_t size, uint64_t extra_ns,
                         bool corrupt);
+    bool admit_locked(End& end, uint32_t size, uint64_t& departure, bool& mark);
+    bool mark_locked(Buffer& buffer);
     void corrupt_locked(Buffer& buffer);
 
     SimLinkOptions options_;

@@ -102,6 +102,11 @@ base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
     options.challenge_gap_ms = config.tcp.challenge_gap_ms;
     options.time_wait_max = config.tcp.time_wait_max;
     options.out_of_order_bytes_max = config.tcp.out_of_order_bytes_max;
+    options.congestion_control =
+        config.tcp.congestion_control == config::CongestionControlKind::kCubic
+            ? net::CongestionControl::kCubic
+            : net::CongestionControl::kNewReno;
+    options.segment_records_max = config.tcp.segment_records_max;
     options.sack = config.tcp.sack;
     options.out_of_order_total_bytes_max = config.tcp.out_of_order_total_bytes_max;
     options.linger_ms = config.tcp.linger_ms;

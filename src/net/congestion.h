@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Congestion control: how much may be in flight. Reno with byte counting (RFC 5681, RFC 3465 with
-// L = 2) and an initial window of ten segments (RFC 6928). It decides nothing about which segment
-// is lost (loss_recovery.h does). Worker thread only.
+// Congestion control: how much may be in flight. Slow start with byte counting (RFC 5681, 3465), an
+// initial window of ten segments (RFC 6928), and congestion avoidance by CUBIC (cubic.h) or
+// NewReno. It decides nothing about which segment is lost. Worker thread only.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
 #include "net/tcp_state.h"
+#include "net/tcp_transport.h"
 
 namespace cachee::net::congestion {
 
@@ -22,30 +23,25 @@ inline void start(Hot& hot) noexcept {
     hot.ssthresh = kWindowMax;
 }
 
-// New data was acknowledged outside recovery. `flight` is what was in flight before: a window that
-// was not used is not grown (RFC 9293 leaves it open; RFC 7661 says why).
-inline void on_ack(Hot& hot, uint32_t acked, uint32_t flight) noexcept {
+// `acked` bytes were delivered while the window was in use.
+void grow(Hot& hot, Cold& cold, CongestionControl control, uint32_t acked,
+          uint32_t now_us) noexcept;
+
+// New data was delivered outside fast recovery. `flight` is what was in flight before: a window
+// that was not used is not grown (RFC 9293 leaves it open; RFC 7661 says why).
+inline void on_ack(Hot& hot, Cold& cold, CongestionControl control, uint32_t acked, uint32_t flight,
+                   uint32_t now_us) noexcept {
     if (2ULL * flight < hot.cwnd) return;
-    const uint32_t counted = std::min(acked, 2u * hot.mss);
-    if (hot.cwnd < hot.ssthresh) {
-        hot.cwnd += counted;
-    } else {
-        const uint64_t step = static_cast<uint64_t>(hot.mss) * counted / hot.cwnd;
-        hot.cwnd += std::max<uint32_t>(1, static_cast<uint32_t>(step));
-    }
-    hot.cwnd = std::min(hot.cwnd, kWindowMax);
+    grow(hot, cold, control, acked, now_us);
 }
 
-inline uint32_t threshold_after_loss(const Hot& hot, uint32_t flight) noexcept {
-    return std::max(flight / 2, 2u * hot.mss);
-}
-
-inline void on_timeout(Hot& hot, uint32_t flight, bool first) noexcept {
-    if (first) hot.ssthresh = threshold_after_loss(hot, flight);
-    hot.cwnd = hot.mss;
-}
+// A loss, a timeout or a congestion mark: the slow-start threshold becomes what the window shall be
+// now.
+void reduce(Hot& hot, Cold& cold, CongestionControl control, uint32_t flight) noexcept;
+// The last reduction was a mistake; windows are the caller's to restore.
+void undo(Cold& cold) noexcept;
 
 // RFC 5681, 4.1: what was learned is stale after an idle time of one RTO.
-inline void on_idle(Hot& hot) noexcept { hot.cwnd = std::min(hot.cwnd, initial_window(hot.mss)); }
+void on_idle(Hot& hot, Cold& cold) noexcept;
 
 }  // namespace cachee::net::congestion

@@ -9,14 +9,10 @@
 
 #include <cstdint>
 
+#include "net/send_queue_cursor.h"
 #include "net/tcp_state.h"
 
 namespace cachee::net::send_queue {
-
-struct Cursor {
-    uint32_t block = kNoBlock;
-    uint32_t offset = 0;
-};
 
 // `size` contiguous bytes at the end, or nullptr when the pool has no block. The room that is left
 // in the last block is given up when it is too small. REQUIRES: size <= kBlockDataBytes.

@@ -54,6 +54,7 @@ TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounte
            options.vlan_id, options.ipv6, 256, 1000, options.secret_seed},
           counters),
       pool_(options.buffers_bytes_max),
+      sent_pool_(options.sessions_max, options.segment_records_max),
       table_(interface_id_, siphash_128(isn_key_, 9, 10)),
       table_ipv6_(options.ipv6.enabled ? interface_id_ : 0, siphash_128(isn_key_, 17, 18)),
       pairs_(options.ipv6.enabled ? interface_id_ : 0),
@@ -106,6 +107,9 @@ base::Result<std::unique_ptr<TcpTransport>> TcpTransport::create(FramePort& port
     }
     if (options.sessions_max == 0 || options.sessions_max > (1u << 20)) {
         return bad("sessions_max must be 1..1048576");
+    }
+    if (options.segment_records_max > (1u << 24)) {
+        return bad("segment_records_max must be 0..16777216");
     }
     if (options.half_open_max == 0 || options.half_open_max > (1u << 20)) {
         return bad("half_open_max must be 1..1048576");
@@ -406,6 +410,8 @@ void TcpCore::finish(Hot& hot, CloseReason reason, bool discard) noexcept {
         wheel_.cancel(index);
         hot.armed_tick = 0;
         send_queue::clear(hot, pool_);
+        scoreboard::clear(cold.board, sent_pool_);
+        hot.flags &= ~kRecords;
         cold.reason = reason;
         hot.state = State::kDone;
     }
@@ -446,7 +452,7 @@ std::string TcpCore::peer_cold(SessionIndex session) const {
 
 TcpTransport::Usage TcpCore::usage() const noexcept {
     return {free_sessions_.in_use(), free_half_open_.in_use(), free_time_wait_.in_use(),
-            pool_.in_use()};
+            pool_.in_use(), sent_pool_.in_use()};
 }
 
 }  // namespace cachee::net

@@ -8,7 +8,9 @@
 //   tcp_handshake.cc  SYN, half-open, active open, no connection
 //   tcp_limits.cc     SYN cookies, TIME_WAIT, and limits on what strangers can make us do
 //   tcp_output.cc     flush: what each session may and must send
-//   tcp_timers.cc     retransmission, persist, keepalive, linger
+//   tcp_recovery.cc   what an ACK says of what is in flight: loss, recovery, undo
+//   tcp_retransmit.cc sending again, and the timer for it
+//   tcp_timers.cc     persist, keepalive, linger
 //
 // Worker thread only. Ids: see tcp_state.h.
 #pragma once
@@ -61,6 +63,8 @@ class TcpCore final : public TcpTransport {
   private:
     static constexpr size_t kBurst = 64;
     static constexpr uint32_t kTimersPerPoll = 512;
+    static constexpr uint32_t kTickUs = 1049;
+    static constexpr uint32_t kRenegingUs = 10'000;
     static constexpr uint32_t kDuplicateAgeMax = 1u << 30;  // bytes before rcv_nxt
 
     // --- tcp_core.cc
@@ -150,6 +154,9 @@ class TcpCore final : public TcpTransport {
     bool input_fast(uint32_t index, const TcpSegment& segment) noexcept;
     bool acked_fast(Hot& hot, Cold& cold, uint32_t ack) noexcept;
     bool output_fast(Hot& hot, Cold& cold) noexcept;
+    [[gnu::noinline]] bool record_room(Hot& hot, Cold& cold) noexcept;
+    [[gnu::noinline]] void note_another(Hot& hot, Cold& cold, uint32_t start,
+                                        send_queue::Cursor at) noexcept;
 
     // --- tcp_input.cc
     void input_session(Hot& hot, TcpSegment segment) noexcept;
@@ -159,7 +166,8 @@ class TcpCore final : public TcpTransport {
     bool process_ack(Hot& hot, const TcpSegment& segment) noexcept;
     void take_window(Hot& hot, uint32_t window) noexcept;
     void acked(Hot& hot, uint32_t ack, const TcpSegment& segment) noexcept;
-    void sample_rtt(Hot& hot, uint32_t ack, const TcpSegment& segment) noexcept;
+    void after_acked(Hot& hot) noexcept;
+    void sample_timestamp(Hot& hot, const TcpSegment& segment, bool backed_off) noexcept;
     bool fin_acked(Hot& hot) noexcept;
     void process_data(Hot& hot, TcpSegment& segment) noexcept;
     void store_data(Hot& hot, const TcpSegment& segment) noexcept;
@@ -226,7 +234,6 @@ class TcpCore final : public TcpTransport {
     bool output(Hot& hot) noexcept;
     bool output_syn(Hot& hot) noexcept;
     bool output_data(Hot& hot, bool& sent) noexcept;
-    bool retransmit_head(Hot& hot) noexcept;
     bool send_probe(Hot& hot) noexcept;
     bool send_next(Hot& hot, uint32_t size, bool fin) noexcept;
     bool send_data(Hot& hot, uint32_t seq, uint32_t size, bool fin,
@@ -259,12 +266,67 @@ class TcpCore final : public TcpTransport {
         return early && hot.snd_una == cold_[index_of(hot)].iss;
     }
     void put_timestamps(SegmentFields& fields, uint32_t echo) const noexcept;
-    void set_retransmission_timer(Hot& hot) noexcept;
+    void set_retransmission_timer(Hot& hot, bool sent) noexcept;
+
+    // --- tcp_recovery.cc
+    // One ACK, as far as it concerns what is in flight.
+    struct AckOf {
+        Delivered delivered;
+        uint32_t flight = 0;  // before it, as the next two
+        uint32_t sacked_before = 0;
+        uint32_t lost_before = 0;
+        uint32_t wait_us = 0;  // until more may be taken for lost
+        bool advanced = false;
+        bool duplicate = false;
+        bool probe_duplicate = false;  // it reports the tail loss probe as a duplicate
+        bool keep_timer = false;
+    };
+    void keep_records(Hot& hot, Cold& cold) noexcept;
+    void note_sent(Hot& hot, Cold& cold, uint32_t start, send_queue::Cursor at) noexcept;
+    void acknowledge_bytes(Hot& hot, Cold& cold, uint32_t ack) noexcept;
+    void take_ack(Hot& hot, const TcpSegment& segment, bool duplicate) noexcept;
+    void take_sack_blocks(Hot& hot, Cold& cold, const TcpSegment& segment, AckOf& ack) noexcept;
+    void take_duplicate(Hot& hot, Cold& cold, uint32_t start, uint32_t end, AckOf& ack) noexcept;
+    void guess_delivered(Hot& hot, Cold& cold, AckOf& ack) noexcept;
+    void take_from_guess(const Hot& hot, Cold& cold, uint32_t bytes, AckOf& ack) noexcept;
+    void time_delivery(Hot& hot, Cold& cold, const TcpSegment& segment, const AckOf& ack,
+                       bool backed_off) noexcept;
+    void take_probe_answer(Hot& hot, Cold& cold, const TcpSegment& segment,
+                           const AckOf& ack) noexcept;
+    uint32_t find_losses(Hot& hot, Cold& cold) noexcept;
+    void ack_in_open(Hot& hot, Cold& cold, AckOf& ack) noexcept;
+    void enter_recovery(Hot& hot, Cold& cold, const AckOf& ack) noexcept;
+    void ack_in_recovery(Hot& hot, Cold& cold, const TcpSegment& segment, AckOf& ack) noexcept;
+    void ack_in_loss(Hot& hot, Cold& cold, const TcpSegment& segment, AckOf& ack) noexcept;
+    bool shown_spurious(const Hot& hot, const Cold& cold, const TcpSegment& segment,
+                        const AckOf& ack) const noexcept;
+    bool frto_shows_spurious(const Hot& hot, Cold& cold, const AckOf& ack) const noexcept;
+    void leave_recovery(Hot& hot, Cold& cold) noexcept;
+    void undo_recovery(Hot& hot, Cold& cold) noexcept;
+    uint32_t in_network(const Hot& hot, const Cold& cold) const noexcept {
+        return cold.board.in_network(hot.snd_nxt - hot.snd_una);
+    }
+    send_queue::Cursor queue_head(const Hot& hot) const noexcept {
+        if (hot.sq_head == kNoBlock) return {};
+        return send_queue::settle(pool_, {hot.sq_head, pool_.at(hot.sq_head).start});
+    }
+
+    // --- tcp_retransmit.cc
+    bool retransmit_lost(Hot& hot) noexcept;
+    bool send_again(Hot& hot, Cold& cold, uint32_t index) noexcept;
+    bool tail_probe_wanted(const Hot& hot, const Cold& cold) const noexcept;
+    void arm_retransmission(Hot& hot, Cold& cold, bool restart) noexcept;
+    void set_timer_after_ack(Hot& hot, Cold& cold, const AckOf& ack) noexcept;
+    void on_retransmission_timer(Hot& hot) noexcept;
+    void on_reordering_timer(Hot& hot, Cold& cold) noexcept;
+    void send_tail_probe(Hot& hot, Cold& cold) noexcept;
+    void on_handshake_timeout(Hot& hot, Cold& cold) noexcept;
+    void on_retransmission_timeout(Hot& hot, Cold& cold) noexcept;
+    void mark_lost_on_timeout(Hot& hot, Cold& cold) noexcept;
 
     // --- tcp_timers.cc
     void run_timers() noexcept;
     void session_timer(Hot& hot) noexcept;
-    void on_retransmission_timeout(Hot& hot) noexcept;
     void on_persist_timeout(Hot& hot) noexcept;
     bool check_keepalive(Hot& hot) noexcept;
     void on_linger_timeout(Hot& hot) noexcept;
@@ -307,6 +369,7 @@ class TcpCore final : public TcpTransport {
 
     Interface interface_;
     BlockPool pool_;
+    SentPool sent_pool_;
     ConnectionTable table_;  // IPv4
     ConnectionTable table_ipv6_;
     std::vector<Ipv6Pair> pairs_;  // by id; empty without IPv6

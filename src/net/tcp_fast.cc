@@ -70,7 +70,8 @@ void TcpCore::input_ipv6(size_t i) noexcept {
                                                        const TcpSegment& segment) noexcept {
     Hot& hot = hot_[index];
     constexpr uint32_t kSlowFlags = kStored | kPaused | kReady | kRecovery | kFinQueued |
-                                    kFinReceived | kFinSeen | kLingering | kPersist | kStalled;
+                                    kFinReceived | kFinSeen | kLingering | kPersist | kRecords |
+                                    kTailProbe | kStalled;
     if (hot.state != State::kEstablished || (hot.flags & kSlowFlags) != 0) return false;
     if ((segment.flags & ~kPsh) != kAck || segment.seq != hot.rcv_nxt) return false;
     if (segment.size > hot.rcv_edge - hot.rcv_nxt) return false;
@@ -122,7 +123,7 @@ void TcpCore::input_ipv6(size_t i) noexcept {
     hot.dup_acks = 0;
     hot.rtx_deadline = 0;
     cold.retries = 0;
-    congestion::on_ack(hot, bytes, bytes);
+    congestion::on_ack(hot, cold, options_.congestion_control, bytes, bytes, now_us());
     return true;
 }
 
@@ -142,11 +143,21 @@ void TcpCore::flush(uint64_t now_ns) noexcept {
     update_gauges();
 }
 
+// For a segment behind others in flight.
+bool TcpCore::record_room(Hot& hot, Cold& cold) noexcept {
+    keep_records(hot, cold);
+    return scoreboard::room(cold.board, sent_pool_, index_of(hot));
+}
+
+void TcpCore::note_another(Hot& hot, Cold& cold, uint32_t start, send_queue::Cursor at) noexcept {
+    note_sent(hot, cold, start, at);
+    set_retransmission_timer(hot, true);
+}
+
 // New data that fits one segment, one block and both windows, and an ACK with it. False: nothing
 // was done.
 [[gnu::always_inline]] inline bool TcpCore::output_fast(Hot& hot, Cold& cold) noexcept {
-    constexpr uint32_t kSlowFlags =
-        kRetransmitHead | kProbeDue | kFinQueued | kPersist | kRecovery | kIpv6;
+    constexpr uint32_t kSlowFlags = kProbeDue | kFinQueued | kPersist | kRecovery | kIpv6;
     if (hot.state != State::kEstablished || (hot.flags & kSlowFlags) != 0) return false;
     if (hot.acks_owed != 0 || hot.dup_acks != 0 || hot.snd_nxt != hot.snd_max) return false;
     const uint32_t flight = hot.snd_nxt - hot.snd_una;
@@ -159,6 +170,7 @@ void TcpCore::flush(uint64_t now_ns) noexcept {
     if (hot.sq_next != hot.sq_tail) return false;
     const Block& block = pool_.at(hot.sq_next);
     if (from + size != block.end) return false;
+    if (flight != 0 && !record_room(hot, cold)) return false;
     TxFrame* const frame = interface_.next_frame();
     if (frame == nullptr) return false;
 
@@ -192,10 +204,12 @@ void TcpCore::flush(uint64_t now_ns) noexcept {
     hot.snd_nxt += size;
     hot.snd_max = hot.snd_nxt;
     cold.sent_tick = deadline_in(0);
-    if ((hot.flags & kRttTiming) == 0) {
+    if (flight == 0) [[likely]] {
         hot.flags |= kRttTiming;
         hot.rtt_seq = hot.snd_nxt;
         hot.rtt_start_us = now_us();
+    } else {
+        note_another(hot, cold, hot.snd_nxt - size, {hot.sq_next, from});
     }
     if (hot.rtx_deadline == 0) hot.rtx_deadline = deadline_in(rto_ticks(hot));
     // The wheel's node is no later than any other deadline already: they only moved later.

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "net/loss_recovery.h"
+#include "net/congestion.h"
 #include "net/receive_queue.h"
 #include "net/send_queue.h"
 #include "net/tcp_core.h"
@@ -139,10 +139,14 @@ bool TcpCore::process_ack(Hot& hot, const TcpSegment& segment) noexcept {
     if (seq_gt(segment.ack, hot.snd_una)) {
         acked(hot, segment.ack, segment);
         if (!fin_acked(hot)) return false;
-    } else if (segment.ack == hot.snd_una && segment.length() == 0 && window == hot.snd_wnd &&
-               in_flight && window != 0) {
-        if (loss_recovery::on_duplicate_ack(hot, cold)) count(Counter::tcp_fast_retransmits);
-        mark_dirty(hot);
+    } else {
+        const bool duplicate = segment.ack == hot.snd_una && segment.length() == 0 &&
+                               window == hot.snd_wnd && in_flight && window != 0;
+        const bool sack = (hot.flags & kSack) != 0;
+        if (sack ? (segment.flags & kHasSack) != 0 : duplicate) {
+            take_ack(hot, segment, duplicate);
+            after_acked(hot);
+        }
     }
     if (seq_ge(segment.ack, hot.snd_una) &&
         (seq_lt(hot.snd_wl1, segment.seq) ||
@@ -160,6 +164,9 @@ void TcpCore::take_window(Hot& hot, uint32_t window) noexcept {
     if (window == 0) cold.retries = 0;  // the peer lives, it just has no room
     if (hot.snd_wnd == 0 && window > 0 && hot.snd_max - hot.snd_una <= 1) {
         // The byte of the last probe may or may not have been kept: send from there again, now.
+        scoreboard::clear(cold.board, sent_pool_);
+        hot.flags &= ~(kRecords | kRttTiming);
+        if (cold.recovery.phase != Phase::kOpen) leave_recovery(hot, cold);
         hot.snd_nxt = hot.snd_una;
         send_queue::rewind(hot, pool_);
         hot.backoff = 0;
@@ -172,30 +179,32 @@ void TcpCore::take_window(Hot& hot, uint32_t window) noexcept {
 // snd_una moves to ack. REQUIRES: snd_una < ack <= snd_max.
 void TcpCore::acked(Hot& hot, uint32_t ack, const TcpSegment& segment) noexcept {
     Cold& cold = cold_of(hot);
-    const uint32_t flight = hot.snd_max - hot.snd_una;
+    const bool sack = (hot.flags & kSack) != 0 && (segment.flags & kHasSack) != 0;
+    if ((hot.flags & (kRecords | kTailProbe)) != 0 || sack) {
+        take_ack(hot, segment, false);
+        after_acked(hot);
+        return;
+    }
+    // One segment was in flight, and nothing is missing.
     const uint32_t bytes = ack - hot.snd_una;
-    sample_rtt(hot, ack, segment);
-    send_queue::acknowledge(hot, pool_, std::min(bytes, hot.sq_bytes));
-    hot.snd_una = ack;
-    hot.backoff = 0;
-    cold.retries = 0;
-    if (seq_ge(ack, cold.stall_target)) hot.flags &= ~kStalled;
-    if (seq_le(hot.snd_nxt, ack)) {
-        hot.snd_nxt = ack;
-        send_queue::rewind(hot, pool_);
+    if ((hot.flags & kRttTiming) == 0) {
+        sample_timestamp(hot, segment, hot.backoff > 0);
+    } else if (seq_ge(ack, hot.rtt_seq)) {
+        hot.flags &= ~kRttTiming;
+        rto::sample(hot, now_us() - hot.rtt_start_us);
+        rack::on_rtt(cold.rack, now_us() - hot.rtt_start_us, now_us());
     }
-    bool restart = true;
-    if ((hot.flags & kRecovery) != 0) {
-        restart = loss_recovery::on_recovery_ack(hot, cold, bytes);
-    } else {
-        congestion::on_ack(hot, bytes, flight);
-    }
+    const uint32_t flight = hot.snd_nxt - hot.snd_una;
+    acknowledge_bytes(hot, cold, ack);
     hot.dup_acks = 0;
-    if (hot.snd_una == hot.snd_max) {
-        hot.rtx_deadline = 0;
-    } else if (restart) {
-        hot.rtx_deadline = deadline_in(rto_ticks(hot));
-    }
+    congestion::on_ack(hot, cold, options_.congestion_control, bytes, flight, now_us());
+    AckOf moved_on;
+    moved_on.advanced = true;
+    set_timer_after_ack(hot, cold, moved_on);
+    after_acked(hot);
+}
+
+void TcpCore::after_acked(Hot& hot) noexcept {
     if ((hot.flags & kWantWritable) != 0 && hot.sq_bytes <= options_.send_buffer_bytes_max / 2 &&
         (hot.flags & kStarved) == 0) {
         hot.flags &= ~kWantWritable;
@@ -204,22 +213,16 @@ void TcpCore::acked(Hot& hot, uint32_t ack, const TcpSegment& segment) noexcept 
     if (hot.sq_bytes > 0 || (hot.flags & kFinQueued) != 0) mark_dirty(hot);
 }
 
-// One timed segment per round trip (Karn: never a retransmitted one). After a timeout the echoed
-// timestamp tells which transmission is meant; one from before the last timeout says more about
-// lost ACKs than about the path, and is left out.
-void TcpCore::sample_rtt(Hot& hot, uint32_t ack, const TcpSegment& segment) noexcept {
-    if ((hot.flags & kRttTiming) != 0) {
-        if (seq_lt(ack, hot.rtt_seq)) return;
-        hot.flags &= ~kRttTiming;
-        rto::sample(hot, now_us() - hot.rtt_start_us);
-        return;
-    }
-    const bool useful = hot.backoff > 0 || hot.srtt_us == 0;
+// What was sent again cannot be timed (Karn), but the echoed timestamp tells which transmission is
+// meant. One from before the last timeout says more about lost ACKs than about the path, and is
+// left out.
+void TcpCore::sample_timestamp(Hot& hot, const TcpSegment& segment, bool backed_off) noexcept {
+    const bool useful = backed_off || hot.srtt_us == 0;
     if (!useful || !segment.has_timestamps || segment.ts_echo == 0) return;
-    if (hot.backoff > 0 && seq_lt(segment.ts_echo, cold_of(hot).timeout_timestamp)) return;
+    if (backed_off && seq_lt(segment.ts_echo, cold_of(hot).timeout_timestamp)) return;
     const uint32_t ticks = timestamp_now() - segment.ts_echo;
     constexpr uint32_t kTicksMax = 120'000;
-    if (ticks < kTicksMax) rto::sample(hot, (ticks + 1) * 1049);
+    if (ticks < kTicksMax) rto::sample(hot, (ticks + 1) * kTickUs);
 }
 
 // Moves the state on when the ACK covers our FIN; false when the connection is over.

@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "net/congestion.h"
-#include "net/loss_recovery.h"
 #include "net/tcp_core.h"
 
 namespace cachee::net {
@@ -19,10 +18,7 @@ bool TcpCore::output(Hot& hot) noexcept {
         return true;
     }
     if (hot.state == State::kSynSent || syn_in_flight(hot)) return output_syn(hot);
-    if ((hot.flags & kRetransmitHead) != 0) {
-        if (!retransmit_head(hot)) return false;
-        hot.flags &= ~kRetransmitHead;
-    }
+    if ((hot.flags & kRecords) != 0 && !retransmit_lost(hot)) return false;
     while (hot.acks_owed > 0) {
         if (!send_ack(hot, hot.snd_max)) return false;
         --hot.acks_owed;
@@ -45,7 +41,7 @@ bool TcpCore::output(Hot& hot) noexcept {
             hot.ack_deadline = deadline_in(ticks_of_ms(options_.delayed_ack_ms));
         }
     }
-    set_retransmission_timer(hot);
+    set_retransmission_timer(hot, sent);
     return true;
 }
 
@@ -176,9 +172,11 @@ void TcpCore::send_reset(Hot& hot) noexcept {
 }
 
 uint32_t TcpCore::usable_window(const Hot& hot) const noexcept {
-    const uint32_t window = std::min(hot.cwnd + loss_recovery::limited_transmit(hot), hot.snd_wnd);
     const uint32_t flight = hot.snd_nxt - hot.snd_una;
-    return window > flight ? window - flight : 0;
+    const uint32_t out = cold_[index_of(hot)].board.in_network(flight);
+    const uint32_t congestion = hot.cwnd > out ? hot.cwnd - out : 0;
+    const uint32_t offered = hot.snd_wnd > flight ? hot.snd_wnd - flight : 0;
+    return std::min(congestion, offered);
 }
 
 // How much of the unsent data goes into the next frame; 0: better to wait (RFC 9293, 3.8.6.2.1).
@@ -200,7 +198,7 @@ bool TcpCore::output_data(Hot& hot, bool& sent) noexcept {
     Cold& cold = cold_of(hot);
     if (hot.snd_una == hot.snd_max && hot.sq_bytes > 0 && cold.sent_tick != 0 &&
         now_tick_ - cold.sent_tick > rto_ticks(hot)) {
-        congestion::on_idle(hot);
+        congestion::on_idle(hot, cold);
     }
     for (;;) {
         const uint32_t end = hot.snd_una + hot.sq_bytes;
@@ -214,15 +212,18 @@ bool TcpCore::output_data(Hot& hot, bool& sent) noexcept {
         if (size == 0 && unsent > 0) return true;
         const bool fin = fin_queued && size == unsent && window > size;
         if (size == 0 && !fin) return true;
+        if (hot.snd_nxt != hot.snd_una && !record_room(hot, cold)) return true;
         if (!send_next(hot, size, fin)) return false;
         sent = true;
     }
 }
 
-// Sends from snd_nxt on and moves it.
+// Sends from snd_nxt on and moves it. REQUIRES: record_room(), if anything is in flight.
 bool TcpCore::send_next(Hot& hot, uint32_t size, bool fin) noexcept {
     const bool fresh = hot.snd_nxt == hot.snd_max;
-    send_queue::Cursor cursor{hot.sq_next, hot.sq_next_offset};
+    const uint32_t start = hot.snd_nxt;
+    const send_queue::Cursor at{hot.sq_next, hot.sq_next_offset};
+    send_queue::Cursor cursor = at;
     if (!send_data(hot, hot.snd_nxt, size, fin, cursor)) return false;
     if (!fresh) count(Counter::tcp_retransmits);
     if (size > 0) {
@@ -232,14 +233,10 @@ bool TcpCore::send_next(Hot& hot, uint32_t size, bool fin) noexcept {
     hot.snd_nxt += size + (fin ? 1 : 0);
     if (fin) hot.flags |= kFinSent;
     if (seq_gt(hot.snd_nxt, hot.snd_max)) hot.snd_max = hot.snd_nxt;
-    if (fresh) {
-        cold_of(hot).sent_tick = deadline_in(0);
-        if ((hot.flags & kRttTiming) == 0) {
-            hot.flags |= kRttTiming;
-            hot.rtt_seq = hot.snd_nxt;
-            hot.rtt_start_us = now_us();
-        }
-    }
+    Cold& cold = cold_of(hot);
+    if (fresh) cold.sent_tick = deadline_in(0);
+    note_sent(hot, cold, start, at);
+    if (cold.recovery.phase == Phase::kRecovery) cold.recovery.prr_out += hot.snd_nxt - start;
     return true;
 }
 
@@ -263,19 +260,6 @@ bool TcpCore::send_data(Hot& hot, uint32_t seq, uint32_t size, bool fin,
     return true;
 }
 
-bool TcpCore::retransmit_head(Hot& hot) noexcept {
-    const uint32_t flight = hot.snd_max - hot.snd_una;
-    if (flight == 0) return true;
-    send_queue::Cursor cursor{hot.sq_head,
-                              hot.sq_head == kNoBlock ? 0u : uint32_t{pool_.at(hot.sq_head).start}};
-    const uint32_t size = std::min({uint32_t{hot.mss}, hot.sq_bytes, flight});
-    const bool fin = (hot.flags & kFinSent) != 0 && size == hot.sq_bytes && size < flight;
-    if (!send_data(hot, hot.snd_una, size, fin, cursor)) return false;
-    count(Counter::tcp_retransmits);
-    hot.rtx_deadline = deadline_in(rto_ticks(hot));
-    return true;
-}
-
 // One byte (or what the small window lets through) past a closed window: the answer tells whether
 // it has opened (RFC 9293, 3.8.6.1).
 bool TcpCore::send_probe(Hot& hot) noexcept {
@@ -285,15 +269,17 @@ bool TcpCore::send_probe(Hot& hot) noexcept {
     if (unsent == 0 && (hot.flags & kFinQueued) == 0) return true;
     const uint32_t size = std::min({unsent, std::max(hot.snd_wnd, 1u), uint32_t{hot.mss}});
     if (!send_next(hot, size, unsent == 0)) return false;
-    hot.flags &= ~kRttTiming;
     count(Counter::tcp_probes);
     return true;
 }
 
-void TcpCore::set_retransmission_timer(Hot& hot) noexcept {
+void TcpCore::set_retransmission_timer(Hot& hot, bool sent) noexcept {
     if (hot.snd_una != hot.snd_max) {
+        Cold& cold = cold_of(hot);
         if (hot.rtx_deadline == 0 || (hot.flags & kPersist) != 0) {
-            hot.rtx_deadline = deadline_in(hot.snd_wnd == 0 ? probe_ticks(hot) : rto_ticks(hot));
+            arm_retransmission(hot, cold, true);
+        } else if (sent && cold.recovery.timer != Timer::kReordering) {
+            if ((hot.flags & kRecords) != 0) arm_retransmission(hot, cold, false);
         }
         hot.flags &= ~kPersist;
         return;

@@ -14,8 +14,12 @@
 #include "io/transport.h"
 #include "net/block_pool.h"
 #include "net/connection_table.h"
+#include "net/cubic.h"
 #include "net/frame_port.h"
+#include "net/rack.h"
+#include "net/recovery.h"
 #include "net/sack_blocks.h"
+#include "net/sack_scoreboard.h"
 
 namespace cachee::net {
 
@@ -51,17 +55,18 @@ enum Flags : uint32_t {
     kLingering = 1u << 14,    // close(kFlush) was called: nothing more is delivered
     kStored = 1u << 15,       // the receive queue is not empty
     kAckDelayed = 1u << 16,   // an ACK is owed at ack_deadline
-    kRecovery = 1u << 17,     // fast recovery, until Cold::recover is acknowledged
-    kRetransmitHead = 1u << 18,
-    kPersist = 1u << 19,  // rtx_deadline is a window probe's
+    kRecovery = 1u << 17,     // Cold::recovery.phase is not kOpen
+    kRecords = 1u << 18,      // Cold::board has what is in flight; without it that is one segment
+    kPersist = 1u << 19,      // rtx_deadline is a window probe's
     kProbeDue = 1u << 20,
-    kRttTiming = 1u << 21,  // rtt_seq and rtt_start_us are valid
+    kRttTiming = 1u << 21,  // the one segment in flight ends at rtt_seq and was sent once
     kMacKnown = 1u << 22,
     kFinSent = 1u << 23,     // snd_max is past our FIN
     kUnresolved = 1u << 24,  // in the FIFO of sessions that wait for a link address
     kSack = 1u << 25,        // both ends permit SACK
     kStalled = 1u << 26,     // the peer takes nothing since Cold::stall_tick
     kSuspect = 1u << 27,     // in the FIFO of sessions that stalled
+    kTailProbe = 1u << 28,   // a tail loss probe is not acknowledged yet: Recovery::probe_end
     kIpv6 = 1u << 31,        // the addresses are in TcpCore::pairs_
 };
 
@@ -103,14 +108,14 @@ struct alignas(64) Hot {
     uint32_t armed_tick = 0;  // what the wheel holds; 0: nothing
     uint32_t heard_tick = 0;  // last segment of the peer
     uint32_t rtt_seq = 0;
-    uint32_t rtt_start_us = 0;
+    uint32_t rtt_start_us = 0;  // when it was sent
 };
 static_assert(sizeof(Hot) == 128);
 
 struct alignas(64) Cold {
     uint32_t iss = 0;
     uint32_t irs = 0;
-    uint32_t recover = 0;      // RFC 6582
+    uint32_t recover = 0;      // the recovery under way ends here; RFC 6582
     uint32_t snd_wnd_max = 0;  // largest window the peer ever offered
     uint32_t rq_head = kNoBlock;
     uint32_t rq_tail = kNoBlock;
@@ -125,10 +130,13 @@ struct alignas(64) Cold {
     uint16_t our_mss = 0;            // what we announce
     uint8_t retries = 0;             // unanswered retransmissions or probes
     uint8_t keepalives = 0;
-    bool partial_acked = false;  // the first partial ACK of this recovery was seen
     io::CloseReason reason = io::CloseReason::kLocal;
     // --- 64: loss and reordering only
     alignas(64) SackReport sack;
+    Scoreboard board;
+    Recovery recovery;
+    Rack rack;
+    Cubic cubic;
 };
 static_assert(offsetof(Cold, sack) == 64);
 

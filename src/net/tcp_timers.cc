@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What happens when time passes. A session has one node in the wheel, armed at the earliest of its
-// deadlines; a deadline that moves later leaves the node alone, and it re-arms itself when it
-// fires. Worker thread only.
+// What happens when time passes, apart from retransmission (tcp_retransmit.cc). A session has one
+// node in the wheel, armed at the earliest of its deadlines; a deadline that moves later leaves the
+// node alone, and it re-arms itself when it fires. Worker thread only.
 #include <algorithm>
 
-#include "net/congestion.h"
-#include "net/send_queue.h"
 #include "net/tcp_core.h"
 
 namespace cachee::net {
@@ -45,52 +43,12 @@ void TcpCore::session_timer(Hot& hot) noexcept {
         if ((hot.flags & kPersist) != 0) {
             on_persist_timeout(hot);
         } else {
-            on_retransmission_timeout(hot);
+            on_retransmission_timer(hot);
         }
         if (hot.state >= State::kDone) return;
     }
     if (!check_keepalive(hot)) return;
     rearm(hot);
-}
-
-void TcpCore::on_retransmission_timeout(Hot& hot) noexcept {
-    Cold& cold = cold_of(hot);
-    const bool handshake = syn_in_flight(hot);
-    const uint32_t retries_max =
-        handshake ? options_.syn_retransmissions_max : options_.retransmissions_max;
-    if (cold.retries >= retries_max) {
-        count(Counter::tcp_timeouts);
-        if (!handshake) send_reset(hot);
-        finish(hot, CloseReason::kTimeout, true);
-        return;
-    }
-    if (!handshake) {
-        note_stall(hot);
-        // One that answers, but takes nothing; one that does not answer has its own limit above.
-        if (cold.retries == 0 && too_slow(hot)) {
-            close_slow_reader(hot, Counter::tcp_slow_readers);
-            return;
-        }
-    }
-    count(Counter::tcp_rto);
-    const bool first = cold.retries == 0;
-    ++cold.retries;
-    if (hot.backoff < 16) ++hot.backoff;
-    hot.flags &= ~(kRttTiming | kRecovery | kRetransmitHead);
-    hot.dup_acks = 0;
-    hot.snd_nxt = hot.snd_una;
-    mark_dirty(hot);
-    if (handshake) return;
-    // The next hop may have moved; the cache asks again when its entry is old.
-    if (cold.retries >= 2) {
-        MacAddress mac;
-        if (resolve_peer(hot, mac)) hot.mac = mac;
-    }
-    cold.recover = hot.snd_max;
-    cold.timeout_timestamp = timestamp_now();
-    congestion::on_timeout(hot, hot.snd_max - hot.snd_una, first);
-    send_queue::rewind(hot, pool_);
-    if (hot.snd_wnd == 0) hot.flags |= kProbeDue;
 }
 
 // Nothing is in flight and the window lets nothing out.

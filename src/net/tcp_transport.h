@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // cachee's own TCP/IP as an io::Transport over one FramePort: server role (one listening port) and
-// client role (connect()). RFC 9293 with window scale, timestamps and PAWS (7323), NewReno (5681,
-// 6582), RTO (6298), challenge ACKs (5961) and keyed initial sequence numbers (6528).
+// client role (connect()). RFC 9293 with window scale, timestamps and PAWS (7323), SACK (2018,
+// 2883), RACK-TLP (8985), CUBIC (9438), RTO (6298), challenge ACKs (5961) and keyed initial
+// sequence numbers (6528).
 //
 // One object per worker, used by that worker's thread only. Time is what poll() and flush() are
 // told. All memory is taken in create(); afterwards nothing allocates, locks or calls the system
@@ -25,6 +26,8 @@ namespace cachee::net {
 
 // When the answer to a SYN is a cookie instead of a half-open entry (RFC 4987).
 enum class SynCookiesUse : uint8_t { kOff, kAuto, kAlways };
+
+enum class CongestionControl : uint8_t { kCubic, kNewReno };
 
 struct TcpOptions {
     uint32_t local_ip = 0;        // host order; parse_ipv4_address() in net/headers.h
@@ -67,6 +70,8 @@ struct TcpOptions {
     uint32_t buffers_low_percent = 10;     // of the buffers free: they run short, 0..100
     bool verify_checksums = true;
     bool sack = true;  // offer and accept selective acknowledgements
+    CongestionControl congestion_control = CongestionControl::kCubic;
+    uint32_t segment_records_max = 65536;  // segments in flight, besides one per session
 
     uint64_t secret_seed = 0;  // from the kernel's generator in production, fixed in tests
 };
@@ -96,6 +101,7 @@ class TcpTransport : public io::Transport {
         uint32_t half_open = 0;
         uint32_t time_wait = 0;
         uint32_t blocks = 0;  // 2 KiB each
+        uint32_t segment_records = 0;
     };
     virtual Usage usage() const noexcept = 0;
 };

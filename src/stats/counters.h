@@ -75,7 +75,7 @@ namespace cachee::stats {
     X(tcp_resets_out, "segments", "RST segments sent") \
     X(tcp_retransmits, "segments", "TCP segments sent again") \
     X(tcp_rto, "timeouts", "TCP retransmission timeouts") \
-    X(tcp_fast_retransmits, "segments", "TCP segments sent again after duplicate ACKs") \
+    X(tcp_fast_retransmits, "segments", "TCP segments sent again in fast recovery") \
     X(tcp_out_of_order, "segments", "TCP segments received out of order") \
     X(tcp_fast_path, "segments", "TCP segments taken by header prediction") \
     X(tcp_timeouts, "connections", "TCP connections given up") \
@@ -90,6 +90,12 @@ namespace cachee::stats {
     X(tcp_half_open, "connections", "handshakes under way (gauge)") \
     X(tcp_time_wait, "connections", "connections in TIME_WAIT (gauge)") \
     X(tcp_buffer_blocks, "blocks", "2 KiB send and receive blocks in use (gauge)") \
+    X(tcp_recoveries, "recoveries", "fast recoveries begun: segments taken for lost before a timeout") \
+    X(tcp_tail_probes, "segments", "tail loss probes sent") \
+    X(tcp_spurious_recoveries, "recoveries", "recoveries and timeouts undone: nothing had been lost") \
+    X(tcp_duplicates_reported, "reports", "D-SACKs received: the peer got something twice") \
+    X(tcp_sack_blocks_bad, "blocks", "SACK blocks ignored: of data that was never sent, or malformed") \
+    X(tcp_reneged, "timeouts", "timeouts at which the peer did not acknowledge what it had reported with SACK") \
     X(tcp_cookies_sent, "segments", "SYNs answered with a cookie because many handshakes were under way") \
     X(tcp_cookies_accepted, "connections", "connections opened by an ACK of a cookie") \
     X(tcp_cookies_bad, "segments", "ACKs of no connection, while cookies were out, that fit none") \

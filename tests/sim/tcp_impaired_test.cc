@@ -14,6 +14,8 @@ struct Case {
     const char* name;
     SimLinkOptions link;
     uint32_t window = 64 * 1024;
+    bool sack = true;
+    uint32_t records = 65536;
 };
 
 std::vector<Case> cases() {
@@ -28,6 +30,15 @@ std::vector<Case> cases() {
     add("loss_1", [](Case& c) { c.link.loss = 0.01; });
     add("loss_10", [](Case& c) { c.link.loss = 0.10; });
     add("loss_25", [](Case& c) { c.link.loss = 0.25; });
+    add("loss_5_no_sack", [](Case& c) {
+        c.link.loss = 0.05;
+        c.sack = false;
+    });
+    add("loss_5_few_records", [](Case& c) {
+        c.link.loss = 0.05;
+        c.link.reordering = 0.05;
+        c.records = 3;
+    });
     add("duplication", [](Case& c) { c.link.duplication = 0.2; });
     add("reordering", [](Case& c) { c.link.reordering = 0.2; });
     add("corruption", [](Case& c) { c.link.corruption = 0.05; });
@@ -66,6 +77,9 @@ class TcpImpaired : public ::testing::TestWithParam<Case> {
         auto client_options = small_options(kClientIp);
         server_options.receive_window_bytes = client_options.receive_window_bytes =
             GetParam().window;
+        server_options.sack = GetParam().sack;
+        server_options.segment_records_max = client_options.segment_records_max =
+            GetParam().records;
         World world(link, server_options, client_options);
         base::Rng rng(seed);
         const std::string up = random_bytes(rng, 40'000 + rng.below(60'000));
@@ -103,6 +117,8 @@ class TcpImpaired : public ::testing::TestWithParam<Case> {
         EXPECT_EQ(world.client_usage().blocks, 0u);
         EXPECT_EQ(world.server_usage().sessions + world.client_usage().sessions, 0u);
         EXPECT_EQ(world.server_usage().time_wait + world.client_usage().time_wait, 0u);
+        EXPECT_EQ(world.server_usage().segment_records, 0u);
+        EXPECT_EQ(world.client_usage().segment_records, 0u);
         EXPECT_EQ(world.link.frames_held(), 0u);
         EXPECT_EQ(world.link.counts().oversized, 0u);
     }
