@@ -107,6 +107,7 @@ base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
             ? net::CongestionControl::kCubic
             : net::CongestionControl::kNewReno;
     options.segment_records_max = config.tcp.segment_records_max;
+    options.ecn = static_cast<net::Ecn>(config.tcp.ecn);
     options.sack = config.tcp.sack;
     options.out_of_order_total_bytes_max = config.tcp.out_of_order_total_bytes_max;
     options.linger_ms = config.tcp.linger_ms;

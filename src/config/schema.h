@@ -21,6 +21,7 @@ enum class HugepageMode : uint8_t { kAuto, kRequire, kOff };
 enum class EvictionKind : uint8_t { kFifoMerge };
 enum class SynCookies : uint8_t { kOff, kAuto, kAlways };
 enum class CongestionControlKind : uint8_t { kCubic, kNewReno };
+enum class EcnKind : uint8_t { kOff, kAccept, kAsk };
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
 
 struct Instance {
@@ -70,6 +71,7 @@ struct Tcp {                                 // src/net only
     uint32_t out_of_order_bytes_max = 256 * kKiB;  // per connection
     CongestionControlKind congestion_control = CongestionControlKind::kCubic;
     uint32_t segment_records_max = 65536;    // per worker: segments in flight, besides one per session
+    EcnKind ecn = EcnKind::kAccept;          // RFC 3168
     bool sack = true;                        // RFC 2018: offer and accept selective acknowledgements
     uint64_t out_of_order_total_bytes_max = 64 * kMiB;  // per worker
     uint32_t linger_ms = 10000;              // a closed session whose peer takes no data

@@ -244,8 +244,10 @@ void Interface::send_segment(TxFrame& frame, const SegmentFields& fields,
     if (ipv6) {
         write_ipv6(ip, fields.ipv6->local, fields.ipv6->remote, fields.remote_ip, kProtocolTcp,
                    tcp_bytes);
+        ip[1] |= static_cast<uint8_t>(fields.ecn << 4);
     } else {
         write_ipv4(ip, fields.remote_ip, kProtocolTcp, kIpv4Bytes + tcp_bytes);
+        ip[1] |= fields.ecn;
     }
     store_be16(tcp, fields.local_port);
     store_be16(tcp + 2, fields.remote_port);

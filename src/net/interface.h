@@ -48,6 +48,7 @@ struct SegmentFields {
     uint32_t ack = 0;
     uint8_t flags = 0;
     uint8_t option_bytes = 0;  // multiple of 4
+    uint8_t ecn = 0;           // of the IP header
     uint16_t tso_mss = 0;      // 0: one segment
     uint8_t options[40] = {};
 };

@@ -251,6 +251,7 @@ class TcpCore final : public TcpTransport {
     void put_syn_options(SegmentFields& fields, uint16_t mss, SynOffer offer,
                          uint32_t echo) const noexcept;
     void put_sack(Hot& hot, SegmentFields& fields) noexcept;
+    void put_ecn(Hot& hot, SegmentFields& fields, uint32_t seq, uint32_t size) noexcept;
     uint16_t advertise(Hot& hot) noexcept { return advertise(hot, cold_of(hot)); }
     uint16_t advertise(Hot& hot, const Cold& cold) noexcept;
     bool window_update_due(const Hot& hot) const noexcept;
@@ -302,6 +303,7 @@ class TcpCore final : public TcpTransport {
                         const AckOf& ack) const noexcept;
     bool frto_shows_spurious(const Hot& hot, Cold& cold, const AckOf& ack) const noexcept;
     void leave_recovery(Hot& hot, Cold& cold) noexcept;
+    void take_congestion_echo(Hot& hot, Cold& cold, uint32_t flight) noexcept;
     void undo_recovery(Hot& hot, Cold& cold) noexcept;
     uint32_t in_network(const Hot& hot, const Cold& cold) const noexcept {
         return cold.board.in_network(hot.snd_nxt - hot.snd_una);

@@ -108,6 +108,7 @@ void TcpCore::input_syn(const TcpSegment& segment, ConnectionKey key,
     half.window_scale = segment.window_scale;
     half.has_timestamps = segment.has_timestamps;
     half.sack_permitted = segment.sack_permitted && options_.sack;
+    half.ecn = options_.ecn != Ecn::kOff && ecn::asked(segment.flags);
     half.ipv6 = segment.ipv6;
     Ipv6Pair storage;
     const Ipv6Pair* const pair = pair_in(segment, storage);
@@ -137,7 +138,7 @@ void TcpCore::send_syn_ack(const HalfOpen& half, const Ipv6Pair* pair, bool cook
     address_fields(fields, half.key, half.mac, pair);
     fields.seq = half.iss;
     fields.ack = half.irs + 1;
-    fields.flags = kSyn | kAck;
+    fields.flags = half.ecn ? kSyn | kAck | kEce : kSyn | kAck;
     fields.window = static_cast<uint16_t>(std::min(options_.receive_window_bytes, 65535u));
     put_syn_options(fields, our_mss(half.ipv6),
                     {half.window_scale != kNoWindowScale, half.has_timestamps, half.sack_permitted},
@@ -245,6 +246,7 @@ void TcpCore::establish(const HalfOpen& half, const TcpSegment& segment) noexcep
     hot.flags |= kMacKnown | kOpenedDue;
     if (half.has_timestamps) hot.flags |= kHasTimestamps;
     if (half.sack_permitted && options_.sack) hot.flags |= kSack;
+    if (half.ecn) hot.flags |= kEcn;
     hot.ts_recent = half.ts_recent;
     hot.mss = effective_mss(half.mss, half.has_timestamps, half.ipv6);
     if (half.window_scale != kNoWindowScale) {
@@ -330,6 +332,7 @@ void TcpCore::input_syn_sent(Hot& hot, const TcpSegment& segment) noexcept {
         mark_dirty(hot);
         return;
     }
+    if (options_.ecn == Ecn::kAsk && ecn::agreed(segment.flags)) hot.flags |= kEcn;
     hot.state = State::kEstablished;
     hot.snd_una = hot.snd_nxt = segment.ack;
     cold.retries = 0;

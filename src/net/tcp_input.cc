@@ -44,6 +44,9 @@ void TcpCore::input_session(Hot& hot, TcpSegment segment) noexcept {
     if (segment.has_timestamps && fits && seq_ge(segment.ts_value, hot.ts_recent)) {
         hot.ts_recent = segment.ts_value;
     }
+    if ((hot.flags & kEcn) != 0 && ecn::on_segment(cold_of(hot).ecn, segment.flags)) {
+        count(Counter::tcp_ecn_marks);
+    }
     hot.heard_tick = now_tick_;
     cold_of(hot).keepalives = 0;
     if (std::memcmp(hot.mac.data(), segment.src_mac, 6) != 0) {
@@ -136,6 +139,7 @@ bool TcpCore::process_ack(Hot& hot, const TcpSegment& segment) noexcept {
     }
     const uint32_t window = segment.window << hot.snd_scale;
     const bool in_flight = hot.snd_una != hot.snd_max;
+    const uint32_t flight = hot.snd_nxt - hot.snd_una;
     if (seq_gt(segment.ack, hot.snd_una)) {
         acked(hot, segment.ack, segment);
         if (!fin_acked(hot)) return false;
@@ -147,6 +151,9 @@ bool TcpCore::process_ack(Hot& hot, const TcpSegment& segment) noexcept {
             take_ack(hot, segment, duplicate);
             after_acked(hot);
         }
+    }
+    if ((hot.flags & kEcn) != 0 && (segment.flags & kEce) != 0) {
+        take_congestion_echo(hot, cold, flight);
     }
     if (seq_ge(segment.ack, hot.snd_una) &&
         (seq_lt(hot.snd_wl1, segment.seq) ||

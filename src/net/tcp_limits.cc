@@ -47,6 +47,7 @@ void TcpCore::send_cookie(HalfOpen& half, const Ipv6Pair* pair) noexcept {
     // Without timestamps nothing remembers it.
     if (!half.has_timestamps) half.window_scale = kNoWindowScale;
     half.sack_permitted = half.sack_permitted && half.has_timestamps;
+    half.ecn = false;
     count(Counter::tcp_cookies_sent);
     send_syn_ack(half, pair, true);
 }

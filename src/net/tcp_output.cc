@@ -71,6 +71,8 @@ bool TcpCore::output_syn(Hot& hot) noexcept {
                          !answer || (hot.flags & kHasTimestamps) != 0,
                          answer ? (hot.flags & kSack) != 0 : options_.sack};
     put_syn_options(fields, cold.our_mss, offer, hot.ts_recent);
+    // Not in a repeated SYN: a box in between may have dropped it for that (RFC 3168, 6.1.1.1).
+    if (!answer && options_.ecn == Ecn::kAsk && cold.retries == 0) fields.flags |= kEce | kCwr;
     interface_.send_segment(*frame, fields, 0);
     if (hot.snd_max != cold.iss) count(Counter::tcp_retransmits);
     hot.acks_owed = 0;
@@ -100,6 +102,16 @@ void TcpCore::put_syn_options(SegmentFields& fields, uint16_t mss, SynOffer offe
     }
     fields.option_bytes = static_cast<uint8_t>(p - fields.options);
     if (offer.timestamps) put_timestamps(fields, echo);
+}
+
+// New data may be marked; what is sent again, probes and ACKs may not (RFC 3168, 6.1.4 to 6.1.6).
+void TcpCore::put_ecn(Hot& hot, SegmentFields& fields, uint32_t seq, uint32_t size) noexcept {
+    EcnState& ecn = cold_of(hot).ecn;
+    if (ecn.echo) fields.flags |= kEce;
+    if (size == 0 || seq != hot.snd_max || hot.snd_wnd == 0) return;
+    fields.ecn = ecn::kCapable;
+    if (ecn.cwr_due) fields.flags |= kCwr;
+    ecn.cwr_due = false;
 }
 
 // On ACKs without data: see sack_blocks.h.
@@ -154,6 +166,7 @@ bool TcpCore::send_ack(Hot& hot, uint32_t seq) noexcept {
     SegmentFields fields;
     fill_fields(hot, fields, seq, kAck);
     if ((hot.flags & kSack) != 0) put_sack(hot, fields);
+    if ((hot.flags & kEcn) != 0) put_ecn(hot, fields, seq, 0);
     interface_.send_segment(*frame, fields, 0);
     note_ack_sent(hot);
     return true;
@@ -250,6 +263,7 @@ bool TcpCore::send_data(Hot& hot, uint32_t seq, uint32_t size, bool fin,
     SegmentFields fields;
     fill_fields(hot, fields, seq, flags);
     if (size > hot.mss) fields.tso_mss = hot.mss;
+    if ((hot.flags & kEcn) != 0) put_ecn(hot, fields, seq, size);
     if (size > 0) {
         uint8_t* const payload =
             Interface::payload_of(*frame, fields.option_bytes, fields.ipv6 != nullptr);
@@ -269,6 +283,7 @@ bool TcpCore::send_probe(Hot& hot) noexcept {
     if (unsent == 0 && (hot.flags & kFinQueued) == 0) return true;
     const uint32_t size = std::min({unsent, std::max(hot.snd_wnd, 1u), uint32_t{hot.mss}});
     if (!send_next(hot, size, unsent == 0)) return false;
+    hot.flags &= ~kRttTiming;  // what a probe measures is the reader
     count(Counter::tcp_probes);
     return true;
 }

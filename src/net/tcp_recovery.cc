@@ -235,7 +235,10 @@ void TcpCore::enter_recovery(Hot& hot, Cold& cold, const AckOf& ack) noexcept {
     Recovery& r = cold.recovery;
     count(Counter::tcp_recoveries);
     recovery::remember_for_undo(r, hot.snd_una, hot.cwnd, hot.ssthresh);
-    congestion::reduce(hot, cold, options_.congestion_control, ack.flight);
+    // A mark may have reduced this very window already.
+    const bool reduced = cold.ecn.reduced && seq_lt(hot.snd_una, cold.ecn.reduced_until);
+    if (!reduced) congestion::reduce(hot, cold, options_.congestion_control, ack.flight);
+    if ((hot.flags & kEcn) != 0) ecn::on_loss(cold.ecn, hot.snd_nxt);
     recovery::prr_start(r, ack.flight, ack.sacked_before);
     r.phase = Phase::kRecovery;
     hot.flags &= ~kTailProbe;
@@ -330,6 +333,15 @@ bool TcpCore::frto_shows_spurious(const Hot& hot, Cold& cold, const AckOf& ack) 
         r.frto = Frto::kOff;
     }
     return false;
+}
+
+// The peer got a packet that a router had marked: as a loss, but nothing is to be sent again.
+void TcpCore::take_congestion_echo(Hot& hot, Cold& cold, uint32_t flight) noexcept {
+    if (cold.recovery.phase != Phase::kOpen) return;
+    if (!ecn::on_echo(cold.ecn, hot.snd_una, hot.snd_nxt)) return;
+    count(Counter::tcp_ecn_reductions);
+    congestion::reduce(hot, cold, options_.congestion_control, std::max(flight, hot.cwnd / 2));
+    hot.cwnd = std::min(hot.cwnd, hot.ssthresh);
 }
 
 void TcpCore::leave_recovery(Hot& hot, Cold& cold) noexcept {

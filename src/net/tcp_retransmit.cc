@@ -242,6 +242,7 @@ void TcpCore::on_retransmission_timeout(Hot& hot, Cold& cold) noexcept {
         if (r.phase == Phase::kOpen) {
             recovery::remember_for_undo(r, hot.snd_una, hot.cwnd, hot.ssthresh);
             congestion::reduce(hot, cold, options_.congestion_control, flight);
+            if ((hot.flags & kEcn) != 0) ecn::on_loss(cold.ecn, hot.snd_nxt);
         }
     } else {
         r.frto = Frto::kOff;

@@ -15,6 +15,7 @@
 #include "net/block_pool.h"
 #include "net/connection_table.h"
 #include "net/cubic.h"
+#include "net/ecn.h"
 #include "net/frame_port.h"
 #include "net/rack.h"
 #include "net/recovery.h"
@@ -67,6 +68,7 @@ enum Flags : uint32_t {
     kStalled = 1u << 26,     // the peer takes nothing since Cold::stall_tick
     kSuspect = 1u << 27,     // in the FIFO of sessions that stalled
     kTailProbe = 1u << 28,   // a tail loss probe is not acknowledged yet: Recovery::probe_end
+    kEcn = 1u << 29,         // both ends speak ECN
     kIpv6 = 1u << 31,        // the addresses are in TcpCore::pairs_
 };
 
@@ -137,6 +139,7 @@ struct alignas(64) Cold {
     Recovery recovery;
     Rack rack;
     Cubic cubic;
+    EcnState ecn;
 };
 static_assert(offsetof(Cold, sack) == 64);
 
@@ -151,6 +154,7 @@ struct HalfOpen {
     uint8_t window_scale = 0;  // kNoWindowScale: not offered
     bool has_timestamps = false;
     bool sack_permitted = false;
+    bool ecn = false;
     bool ipv6 = false;
     uint8_t retries = 0;
 };

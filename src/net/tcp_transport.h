@@ -27,6 +27,8 @@ namespace cachee::net {
 // When the answer to a SYN is a cookie instead of a half-open entry (RFC 4987).
 enum class SynCookiesUse : uint8_t { kOff, kAuto, kAlways };
 
+// kAccept: when the peer asks; kAsk: in client role it is asked for too.
+enum class Ecn : uint8_t { kOff, kAccept, kAsk };
 enum class CongestionControl : uint8_t { kCubic, kNewReno };
 
 struct TcpOptions {
@@ -69,6 +71,7 @@ struct TcpOptions {
     uint32_t slow_reader_grace_ms = 200;   // the same when buffers run short
     uint32_t buffers_low_percent = 10;     // of the buffers free: they run short, 0..100
     bool verify_checksums = true;
+    Ecn ecn = Ecn::kAccept;
     bool sack = true;  // offer and accept selective acknowledgements
     CongestionControl congestion_control = CongestionControl::kCubic;
     uint32_t segment_records_max = 65536;  // segments in flight, besides one per session

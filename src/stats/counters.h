@@ -96,6 +96,8 @@ namespace cachee::stats {
     X(tcp_duplicates_reported, "reports", "D-SACKs received: the peer got something twice") \
     X(tcp_sack_blocks_bad, "blocks", "SACK blocks ignored: of data that was never sent, or malformed") \
     X(tcp_reneged, "timeouts", "timeouts at which the peer did not acknowledge what it had reported with SACK") \
+    X(tcp_ecn_marks, "segments", "segments received with a router's congestion mark") \
+    X(tcp_ecn_reductions, "reductions", "congestion windows reduced because the peer got marked segments") \
     X(tcp_cookies_sent, "segments", "SYNs answered with a cookie because many handshakes were under way") \
     X(tcp_cookies_accepted, "connections", "connections opened by an ACK of a cookie") \
     X(tcp_cookies_bad, "segments", "ACKs of no connection, while cookies were out, that fit none") \

@@ -41,6 +41,7 @@ struct Segment {
     uint16_t mss = 0;                 // in a SYN; 0: no option
     uint8_t scale = kNoWindowScale;   // the same
     bool sack = false;                // SACK-permitted, in a SYN
+    uint8_t ecn = 0;                  // of the IP header
     std::optional<uint32_t> ts = {};  // with ts_echo: the timestamps option
     uint32_t ts_echo = 0;
     std::vector<SackBlock> blocks =
@@ -85,6 +86,7 @@ class Script : public ::testing::Test {
         fields.ack = (segment.flags & kAck) != 0 ? iss_ + segment.ack : 0;
         fields.flags = segment.flags;
         fields.window = segment.window;
+        fields.ecn = segment.ecn;
         uint8_t* option = fields.options;
         if (segment.mss != 0) {
             option[0] = 2;
@@ -186,6 +188,7 @@ class Script : public ::testing::Test {
             TcpSegment parsed;
             const bool is_tcp = wire_.handle(frame, 1, parsed) != Received::kNone;
             Segment segment;
+            segment.ecn = frame.data[15] & 3;
             if (is_tcp) {
                 segment.flags = static_cast<uint8_t>(parsed.flags);
                 segment.seq = parsed.seq;

@@ -23,6 +23,7 @@ struct Sender {
     const char* name;
     CongestionControl control = CongestionControl::kCubic;
     bool sack = true;
+    net::Ecn ecn = net::Ecn::kAccept;
 };
 constexpr Sender kSenders[] = {{"cubic", CongestionControl::kCubic, true},
                                {"newreno", CongestionControl::kNewReno, true},
@@ -38,6 +39,7 @@ net::TcpOptions bulk_options(uint32_t ip, const Sender& sender) {
     options.buffers_bytes_max = 64 << 20;
     options.congestion_control = sender.control;
     options.sack = sender.sack;
+    options.ecn = sender.ecn;
     return options;
 }
 
@@ -209,6 +211,22 @@ TEST(TcpGoodput, LongFatPath_CubicBeatsNewReno) {
         newreno += goodput(link, kSenders[1], 15'000'000, 500'000);
     }
     EXPECT_GT(cubic, 1.1 * newreno);
+}
+
+// A queue that marks before it is full: the link is used, and nothing is lost.
+TEST(TcpGoodput, MarkingQueue_NothingIsLost) {
+    SimLinkOptions link = bottleneck(500'000);
+    link.mark_bytes = 80'000;
+    World* world = nullptr;
+    Sender sender = kSenders[0];
+    sender.ecn = net::Ecn::kAsk;
+    const double rate = goodput(link, sender, 20'000'000, 100'000, &world);
+    EXPECT_GT(rate, 0.85 * kBytesPerS);
+    EXPECT_EQ(world->link.counts().overflowed, 0u);
+    EXPECT_GT(world->link.counts().marked, 0u);
+    EXPECT_GT(world->client->counter(Counter::tcp_ecn_marks), 0u);
+    EXPECT_GT(world->server->counter(Counter::tcp_ecn_reductions), 2u);
+    EXPECT_EQ(world->server->counter(Counter::tcp_retransmits), 0u);
 }
 
 // Two senders of one kind share the link about evenly.
