@@ -38,36 +38,40 @@ inline uint64_t load32(const char* p) {
 
 }  // namespace hash_internal
 
-inline uint64_t hash_key(std::string_view key, uint64_t seed) noexcept {
+// Both factors of each multiplication hold a part of the key and something secret, so that no key
+// can make one of them zero; so is the length's part, so that no other bytes can make up for it.
+[[gnu::always_inline]] inline uint64_t hash_key(std::string_view key, uint64_t seed) noexcept {
     using namespace hash_internal;
     const char* p = key.data();
-    size_t left = key.size();
-    uint64_t state = seed ^ fold(seed ^ kMulA, key.size() ^ kMulB);
-    if (left > 16) {
-        // The first step apart from the loop: keys of up to 32 bytes take no other.
-        state = fold(load64(p) ^ kMulB, load64(p + 8) ^ state);
-        p += 16;
-        left -= 16;
-        while (left > 16) [[unlikely]] {
-                state = fold(load64(p) ^ kMulB, load64(p + 8) ^ state);
-                p += 16;
-                left -= 16;
-            }
-    }
+    const size_t size = key.size();
+    const uint64_t secret = seed ^ kMulA;
+    uint64_t state = kMulC + size * secret;
     uint64_t a = 0;
     uint64_t b = 0;
-    if (left >= 8) {
+    const char* const end = p + size;
+    if (size > 16) {
+        // The last step, below, takes the last 16 bytes: keys of up to 32 take but one here.
+        state = fold(load64(p) ^ secret, load64(p + 8) ^ state);
+        if (size > 32) [[unlikely]] {
+            for (p += 16; end - p > 16; p += 16) {
+                state = fold(load64(p) ^ secret, load64(p + 8) ^ state);
+            }
+        }
+        a = load64(end - 16);
+        b = load64(end - 8);
+    } else if (size >= 8) {
         a = load64(p);
-        b = load64(p + left - 8);
-    } else if (left >= 4) {
+        b = load64(end - 8);
+    } else if (size >= 4) {
         a = load32(p);
-        b = load32(p + left - 4);
-    } else if (left > 0) {
+        b = load32(p + size - 4);
+    } else if (size > 0) {
         a = (static_cast<uint64_t>(static_cast<uint8_t>(p[0])) << 16) |
-            (static_cast<uint64_t>(static_cast<uint8_t>(p[left >> 1])) << 8) |
-            static_cast<uint8_t>(p[left - 1]);
+            (static_cast<uint64_t>(static_cast<uint8_t>(p[size >> 1])) << 8) |
+            static_cast<uint8_t>(p[size - 1]);
     }
-    return fold(kMulC ^ key.size(), fold(a ^ kMulB, b ^ state));
+    // Once more, for keys that differ in few bits only.
+    return fold(fold(a ^ secret, b ^ state), kMulC);
 }
 
 // The worker (and L1 partition) that owns a key: the only one that writes its entry.

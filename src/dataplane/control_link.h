@@ -48,6 +48,8 @@ class ControlLink {
         return commands_.next(entry, payload);
     }
     void release() noexcept { commands_.release(); }
+    // A look at one word; next() finds what it announces.
+    bool anything_to_take() const noexcept { return !commands_.empty(); }
 
     // True once for each new control plane: both rings were emptied. The caller settles what it had
     // asked the old one and then calls acknowledge(); nothing may be sent in between.

@@ -128,8 +128,12 @@ bool Worker::start_routed(io::SessionIndex index, Session& session,
 // A GET off the fast path: behind commands of another lane, or of a session that is not plain.
 bool Worker::start_get(io::SessionIndex index, Session& session) noexcept {
     const std::string_view key = arguments_[1];
-    Staged get{index, base::hash_key(key, options_.hash_seed), key, nullptr, false};
-    get.partition = &partition_of(get.hash, get.own);
+    Staged get{.hash = base::hash_key(key, options_.hash_seed),
+               .key = key,
+               .partition = nullptr,
+               .session = index,
+               .candidate = {}};
+    get.partition = &partition_of(get.hash);
     if (answer_from_l1(index, session, get) == L1Answer::kAnswered) return true;
     if (session.sent_in_flight != 0 && session.lane_group != LaneGroup::kTracked) return false;
     miss(index, session, get);
@@ -149,9 +153,7 @@ bool Worker::start_mget(io::SessionIndex index, Session& session,
     append(header, resp::write_aggregate_header(header, '*', keys));
     for (size_t i = 1; from_l1 && i <= keys; ++i) {
         const uint64_t hash = base::hash_key(arguments_[i], options_.hash_seed);
-        bool own;
-        l1::Partition& partition = partition_of(hash, own);
-        const l1::Lookup found = partition.find(hash, arguments_[i], now_ms_, generation_);
+        const l1::Lookup found = find(hash, arguments_[i]);
         from_l1 = found.status == l1::FindStatus::kHit &&
                   (session.keys_in_flight & key_bit(hash)) == 0 &&
                   mget_reply_.size() + found.value_bytes < options_.buffers_bytes_max;
@@ -161,7 +163,7 @@ bool Worker::start_mget(io::SessionIndex index, Session& session,
         mget_reply_.resize(at + found.value_bytes);
         l1::copy_value(mget_reply_.data() + at, found.value, found.value_bytes);
         mget_reply_.append("\r\n");
-        from_l1 = own || l1::Partition::still_valid(found);
+        from_l1 = l1::Partition::still_valid(found);
     }
     if (from_l1) {
         counters_.add(Counter::l1_hits, keys);
@@ -218,9 +220,8 @@ bool Worker::forward(io::SessionIndex index, Session& session, const resp::Comma
         // Readers go to L2 from here on (0001, session order); the control plane does the rest.
         for (const uint32_t i : key_indexes_) {
             const uint64_t hash = base::hash_key(arguments_[i], options_.hash_seed);
-            bool own;
-            l1::Partition& partition = partition_of(hash, own);
-            if (own) partition.erase(hash, arguments_[i]);
+            l1::Partition& partition = partition_of(hash);
+            if (&partition == &own_partition_) partition.erase(hash, arguments_[i]);
         }
     }
     if (!key_indexes_.empty()) {

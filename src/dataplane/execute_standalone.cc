@@ -130,12 +130,10 @@ bool Worker::standalone_read(io::SessionIndex index, Session& session) noexcept 
 // The key's value, or null, behind standalone_reply_. Repeated while the owner is writing: it is a
 // live worker and its writes are short, so this ends.
 void Worker::append_value(uint64_t hash, std::string_view key, resp::Protocol protocol) noexcept {
-    bool own;
-    l1::Partition& partition = partition_of(hash, own);
     const size_t at = standalone_reply_.size();
     while (true) {
         standalone_reply_.resize(at);
-        const l1::Lookup found = partition.find(hash, key, now_ms_, generation_);
+        const l1::Lookup found = find(hash, key);
         if (found.status == l1::FindStatus::kBusy) continue;
         if (found.status == l1::FindStatus::kMiss) {
             standalone_reply_.append(resp::null_reply(protocol));
@@ -150,7 +148,7 @@ void Worker::append_value(uint64_t hash, std::string_view key, resp::Protocol pr
         standalone_reply_.resize(value_at + found.value_bytes);
         l1::copy_value(standalone_reply_.data() + value_at, found.value, found.value_bytes);
         standalone_reply_.append("\r\n");
-        if (!own && !l1::Partition::still_valid(found)) continue;
+        if (!l1::Partition::still_valid(found)) continue;
         counters_.add(Counter::l1_hits);
         return;
     }

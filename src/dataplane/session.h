@@ -19,10 +19,11 @@ inline constexpr uint32_t kNoSlot = UINT32_MAX;
 // Which connection to L2 the commands in flight of a session share; only one keeps their order.
 enum class LaneGroup : uint8_t { kNone, kTracked, kPass, kRemote };
 
-struct Session {
-    // --- touched by every command ---
-    uint64_t keys_in_flight =
-        0;  // one bit per key hash; all ones: unknown keys (docs/decisions/0001)
+struct alignas(64) Session {
+    // --- touched by every command: one cache line ---
+    uint64_t keys_in_flight = 0;  // one bit per key hash; all ones: unknown keys
+                                  // (docs/decisions/0001). 0 while in_flight is 0.
+    Buffer input;                 // bytes not yet executed; empty: `parse` is fresh
     uint32_t in_flight =
         0;  // requests in the reply queue (waiting, or ready behind one that waits)
     uint32_t sent_in_flight = 0;    // of those, waiting for L2 or for another worker
@@ -31,7 +32,8 @@ struct Session {
     LaneGroup lane_group = LaneGroup::kNone;
     resp::Protocol protocol = resp::Protocol::kResp2;
     bool open = false;
-    bool plain = false;  // fast path: authenticated, not pinned, not stalled, not closing
+    // Fast path: authenticated, not pinned, not stalled (and so without output), not closing.
+    bool plain = false;
     bool authenticated = false;
     bool pinned = false;        // has an L2 connection of its own; everything is forwarded
     bool stalled = false;       // the next command cannot start yet
@@ -44,7 +46,6 @@ struct Session {
 
     // --- cold ---
     resp::ParseState parse;
-    Buffer input;       // bytes not yet executed
     Buffer output;      // bytes the transport had no room for
     Buffer last_words;  // pinned: an error to send behind the replies of L2
     uint64_t opened_ns = 0;
@@ -56,6 +57,8 @@ struct Session {
 
     void update_plain() noexcept { plain = authenticated && !pinned && !stalled && !closing; }
 };
+
+static_assert(sizeof(Session) % 64 == 0);
 
 inline uint64_t key_bit(uint64_t hash) noexcept { return uint64_t{1} << (hash & 63); }
 

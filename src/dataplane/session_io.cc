@@ -56,39 +56,8 @@ void Worker::session_gone(io::SessionIndex index, io::CloseReason) noexcept {
     counters_.add(Counter::sessions_closed);
 }
 
-// The shortest way of the most frequent request: staged in one go. Returns its bytes; 0: not that,
-// or it cannot be staged now.
-[[gnu::always_inline]] inline size_t Worker::take_short_get(io::SessionIndex index,
-                                                            const Session& session,
-                                                            std::string_view bytes) noexcept {
-    resp::ShortPair pair;
-    if (!session.plain || session.parse.needed_bytes != 0) return 0;
-    if (!resp::parse_short_pair(bytes, options_.limits, pair)) return 0;
-    const char* const name = pair.name;
-    if ((name[0] | 0x20) != 'g' || (name[1] | 0x20) != 'e' || (name[2] | 0x20) != 't') return 0;
-    if (session.lane_group > LaneGroup::kTracked || congested()) return 0;
-    stage(index, pair.argument);
-    counters_.add(Counter::requests);
-    return pair.consumed;
-}
-
-// Flat: the hash and the parser are part of it.
-[[gnu::flatten]] void Worker::take_data(io::SessionIndex index, std::string_view bytes) noexcept {
-    Session& session = sessions_[index];
-    counters_.add(Counter::bytes_in, bytes.size());
-    // Plain: open, not stalled, not closing.
-    if (session.input.empty()) [[likely]] {
-        const size_t taken = take_short_get(index, session, bytes);
-        if (taken == bytes.size()) [[likely]]
-            return;
-        bytes.remove_prefix(taken);
-    }
-    take_other_data(index, bytes);
-}
-
 // Not one GET that fills the segment, or what is behind it.
-[[gnu::noinline]] void Worker::take_other_data(io::SessionIndex index,
-                                               std::string_view bytes) noexcept {
+void Worker::take_other_data(io::SessionIndex index, std::string_view bytes) noexcept {
     Session& session = sessions_[index];
     if (!session.open || session.closing) return;
     if (session.input.empty() && !session.stalled) [[likely]] {
@@ -116,9 +85,10 @@ size_t Worker::run_commands(io::SessionIndex index, Session& session,
     size_t used = 0;
     while (used < bytes.size() && !session.closing && !session.stalled) {
         const std::string_view rest = bytes.substr(used);
-        if (const size_t taken = take_short_get(index, session, rest); taken != 0) [[likely]] {
+        if (session.parse.needed_bytes == 0) [[likely]] {
+            const size_t taken = take_short_get(index, session, rest);
             used += taken;
-            continue;
+            if (taken != 0) continue;
         }
         if (session.parse.needed_bytes > rest.size()) break;
         const resp::ParseResult result =

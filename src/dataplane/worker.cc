@@ -2,7 +2,7 @@
 // The poll and the path of a GET that L1 answers. Data plane, the worker's own thread.
 #include "dataplane/worker.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -15,7 +15,8 @@ using stats::Counter;
 
 namespace {
 
-constexpr uint64_t kHousekeepingPolls = 256;
+// One hit in so many is counted for the eviction policy; a power of two.
+constexpr uint64_t kTouchEvery = 8;
 
 }  // namespace
 
@@ -31,6 +32,10 @@ Worker::Worker(const WorkerOptions& options, io::Transport& transport, l1::Store
       control_(segment, options.index, wake, pool_),
       parked_(options.parked_requests_max),
       own_partition_(store.partition(options.index)),
+      parked_stage_max_(options.parked_requests_max -
+                        std::min<uint32_t>(options.parked_requests_max, 2 * kStagedMax)),
+      short_gets_allowed_(options.limits.arguments_max >= 2 &&
+                          options.limits.bulk_bytes_max >= resp::kShortGetKeyBytesMax),
       events_(options.burst_max),
       sessions_(transport.sessions_max()),
       value_copy_(options.item_bytes_max),
@@ -41,6 +46,7 @@ Worker::Worker(const WorkerOptions& options, io::Transport& transport, l1::Store
     CACHEE_ASSERT(remote != nullptr || options.worker_count == 1);
     for (uint32_t i = 0; i < options.worker_count; ++i) partitions_.push_back(&store.partition(i));
     own_partition_.set_counters(&counters_);
+    cycles_last_ = base::cycles();
     arguments_.reserve(64);
     key_indexes_.reserve(64);
     retry_.reserve(sessions_.size());
@@ -71,7 +77,7 @@ bool Worker::poll_once(uint64_t now_ns) noexcept {
     now_ms_ = now_ns / base::kNsPerMs;
     if (control_.new_controlplane()) follow_controlplane_cold();
 
-    const size_t count = transport_.poll(now_ns, events_.data(), events_.size());
+    const size_t count = transport_.poll(now_ns, events_.data(), options_.burst_max);
     for (size_t i = 0; i < count; ++i) {
         const io::Event& event = events_[i];
         if (event.kind == io::EventKind::kData) [[likely]] {
@@ -84,7 +90,7 @@ bool Worker::poll_once(uint64_t now_ns) noexcept {
     control_.flush();
 
     bool busy = count != 0;
-    busy |= poll_control();
+    if (control_.anything_to_take()) busy |= poll_control();
     if (remote_ != nullptr) busy |= poll_remote();
     if (!retry_.empty()) [[unlikely]]
         retry_stalled();
@@ -92,6 +98,20 @@ bool Worker::poll_once(uint64_t now_ns) noexcept {
     transport_.flush(now_ns);
     housekeeping(busy);
     return busy;
+}
+
+// Inline in the loop above, the parser and the hash with it.
+[[gnu::always_inline]] inline void Worker::take_data(io::SessionIndex index,
+                                                     std::string_view bytes) noexcept {
+    const Session& session = sessions_[index];
+    counters_.add(Counter::bytes_in, bytes.size());
+    if (session.input.empty()) [[likely]] {
+        const size_t taken = take_short_get(index, session, bytes);
+        if (taken == bytes.size()) [[likely]]
+            return;
+        bytes.remove_prefix(taken);
+    }
+    take_other_data(index, bytes);
 }
 
 void Worker::take_event(const io::Event& event) noexcept {
@@ -117,62 +137,88 @@ void Worker::take_event(const io::Event& event) noexcept {
     }
 }
 
-// Copies the value into the reply; false when it changed while it was copied (nothing was sent).
+// Copies the value into the reply. False: nothing was sent, because it does not fit one
+// reservation, or it changed while it was copied.
+template <l1::By kBy>
 [[gnu::always_inline]] inline bool Worker::reply_with_value(io::SessionIndex index,
-                                                            Session& session,
-                                                            const l1::Lookup& found,
-                                                            bool own) noexcept {
+                                                            const l1::Lookup& found) noexcept {
     const uint32_t size_max = resp::kBulkHeaderBytesMax + found.value_bytes + 2;
-    if (session.in_flight != 0 || !session.output.empty() || size_max > io::kReserveBytesMax) {
-        return reply_with_large_value(index, session, found, own);
-    }
+    if (size_max > io::kReserveBytesMax) return false;
     uint8_t* const out = transport_.reserve(index, size_max);
-    if (out == nullptr) return reply_with_large_value(index, session, found, own);
+    if (out == nullptr) return false;
     uint8_t* end = resp::write_bulk_header(out, found.value_bytes);
     l1::copy_value(end, found.value, found.value_bytes);
     end += found.value_bytes;
     *end++ = '\r';
     *end++ = '\n';
-    if (!own && !l1::Partition::still_valid(found)) return false;
+    if (kBy != l1::By::kOwner && !l1::Partition::still_valid(found)) return false;
     const auto size = static_cast<uint32_t>(end - out);
     transport_.commit(index, size);
-    counters_.add(Counter::bytes_out, size);
+    tally_.bytes_out += size;
+    ++tally_.hits;
     return true;
 }
 
-// The usual hit. kUnsure: answer_from_l1() is to find out.
-[[gnu::always_inline]] inline Worker::L1Answer Worker::look_once(io::SessionIndex index,
-                                                                 Session& session,
-                                                                 const Staged& get) noexcept {
-    if (!l1_trusted() || (session.keys_in_flight & key_bit(get.hash)) != 0)
-        return L1Answer::kUnsure;
-    const l1::Lookup found = get.partition->find(get.hash, get.key, now_ms_, generation_);
-    if (found.status == l1::FindStatus::kMiss) return L1Answer::kMiss;
-    if (found.status != l1::FindStatus::kHit) return L1Answer::kUnsure;
-    if (!reply_with_value(index, session, found, get.own)) return L1Answer::kUnsure;
-    counters_.add(Counter::l1_hits);
-    if (get.own && (++hits_ & 7) == 0) own_partition_.touch(get.hash);
-    return L1Answer::kAnswered;
+// A hit of a session that waits for nothing. kUnsure: look_once() is to find out.
+template <l1::By kBy>
+[[gnu::always_inline]] inline Worker::L1Answer Worker::answer_quickly(const Staged& get) noexcept {
+    const l1::Lookup found =
+        get.partition->take<kBy>(get.candidate, get.hash, get.key, now_ms_, generation_);
+    if (found.status == l1::FindStatus::kHit) [[likely]]
+        return reply_with_value<kBy>(get.session, found) ? L1Answer::kAnswered : L1Answer::kUnsure;
+    return found.status == l1::FindStatus::kMiss ? L1Answer::kMiss : L1Answer::kUnsure;
+}
+
+[[gnu::noinline]] Worker::L1Answer Worker::answer_quickly_foreign(const Staged& get) noexcept {
+    return answer_quickly<l1::By::kAnyone>(get);
 }
 
 // Second stage: the items of all. Third: compare, copy into the replies; or park.
-void Worker::answer_staged() noexcept {
-    if (staged_count_ == 0) return;
+void Worker::answer_all_staged() noexcept {
     const size_t count = staged_count_;
     staged_count_ = 0;
-    if (count > 1 && l1_trusted()) {
-        for (size_t i = 0; i < count; ++i) staged_[i].partition->prefetch_item(staged_[i].hash);
+    const bool trusted = l1_trusted();
+    if (trusted) [[likely]] {
+        for (size_t i = 0; i < count; ++i) {
+            staged_[i].candidate = staged_[i].partition->look<l1::By::kAnyone>(staged_[i].hash);
+        }
     }
     for (size_t i = 0; i < count; ++i) {
         const Staged& get = staged_[i];
         Session& session = sessions_[get.session];
+        L1Answer answer = L1Answer::kUnsure;
+        if (trusted && session.plain && session.in_flight == 0) [[likely]] {
+            if (get.partition == &own_partition_) [[likely]] {
+                answer = answer_quickly<l1::By::kOwner>(get);
+                if (answer == L1Answer::kAnswered) [[likely]] {
+                    if (++touches_ % kTouchEvery == 0) own_partition_.touch(get.hash);
+                    continue;
+                }
+            } else {
+                answer = answer_quickly_foreign(get);
+                if (answer == L1Answer::kAnswered) continue;
+            }
+        }
         if (session.closing) continue;
-        L1Answer answer = look_once(get.session, session, get);
-        if (answer == L1Answer::kAnswered) [[likely]]
-            continue;
         if (answer == L1Answer::kUnsure) answer = answer_from_l1(get.session, session, get);
         if (answer != L1Answer::kAnswered) miss(get.session, session, get);
     }
+    counters_.add(Counter::requests, tally_.requests);
+    counters_.add(Counter::l1_hits, tally_.hits);
+    counters_.add(Counter::bytes_out, tally_.bytes_out);
+    tally_ = {};
+}
+
+// From L1, whoever owns the key, in the session's turn. kUnsure: a writer was at work, or there is
+// no room for the reply to wait in.
+Worker::L1Answer Worker::look_once(io::SessionIndex index, Session& session,
+                                   const Staged& get) noexcept {
+    const l1::Lookup found = find(get.hash, get.key);
+    if (found.status == l1::FindStatus::kMiss) return L1Answer::kMiss;
+    if (found.status != l1::FindStatus::kHit) return L1Answer::kUnsure;
+    if (!reply_with_large_value(index, session, found)) return L1Answer::kUnsure;
+    counters_.add(Counter::l1_hits);
+    return L1Answer::kAnswered;
 }
 
 Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session,
@@ -193,9 +239,9 @@ Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session
 
 // Values that do not fit one reservation, and replies that must queue.
 bool Worker::reply_with_large_value(io::SessionIndex index, Session& session,
-                                    const l1::Lookup& found, bool own) noexcept {
+                                    const l1::Lookup& found) noexcept {
     std::string_view value{reinterpret_cast<const char*>(found.value), found.value_bytes};
-    if (!own) {
+    if (found.version_word != nullptr) {  // another worker's
         if (found.value_bytes > value_copy_.size()) return false;
         l1::copy_value(value_copy_.data(), found.value, found.value_bytes);
         if (!l1::Partition::still_valid(found)) return false;
@@ -256,15 +302,24 @@ void Worker::miss(io::SessionIndex index, Session& session, const Staged& get) n
 
 void Worker::housekeeping(bool busy) noexcept {
     const uint64_t cycles = base::cycles();
-    if (cycles_last_ != 0) {
-        counters_.add(busy ? Counter::cycles_busy : Counter::cycles_idle, cycles - cycles_last_);
-    }
+    cycles_[busy] += cycles - cycles_last_;
     cycles_last_ = cycles;
-    counters_.add(Counter::polls);
-    if (busy) counters_.add(Counter::polls_busy);
+    ++polls_[busy];
+    if (!queued_.empty() || parked_.oldest() != kNoSlot) expire_parked();
+    if (own_partition_.upkeep_is_due(now_ms_)) own_partition_.maintain(now_ms_);
+    // A poll that found nothing has the time; a busy worker does it every so many polls.
+    if (!busy || polls_[1] == kHousekeepingPolls) publish_cold();
+}
+
+// What others see of this worker.
+void Worker::publish_cold() noexcept {
+    counters_.add(Counter::polls, polls_[0] + polls_[1]);
+    counters_.add(Counter::polls_busy, polls_[1]);
+    counters_.add(Counter::cycles_idle, cycles_[0]);
+    counters_.add(Counter::cycles_busy, cycles_[1]);
+    polls_[0] = polls_[1] = 0;
+    cycles_[0] = cycles_[1] = 0;
     own_partition_.maintain(now_ms_);
-    if (queued_next_ != queued_.size() || parked_.oldest() != kNoSlot) expire_parked();
-    if (polls_++ % kHousekeepingPolls != 0 && busy) return;
     shm::WorkerBlock& block = control_.block();
     block.heartbeat_ns.store(now_ns_, std::memory_order_relaxed);
     block.sessions.store(open_sessions_, std::memory_order_relaxed);

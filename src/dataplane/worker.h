@@ -82,21 +82,31 @@ class Worker {
   private:
     friend class WorkerClients;  // CLIENT LIST
 
-    struct Staged {
-        io::SessionIndex session;
+    struct alignas(64) Staged {
         uint64_t hash;
         std::string_view key;  // in the receive buffer or the session's input
         l1::Partition* partition;
-        bool own;
+        io::SessionIndex session;
+        l1::Candidate candidate;  // second stage
+    };
+    // Of the GETs since the counters were last brought up to date.
+    struct Tally {
+        uint64_t requests = 0;
+        uint64_t hits = 0;
+        uint64_t bytes_out = 0;
     };
     // kUnsure: L1 may have it but cannot be asked (no lease, an earlier command on the key in
     // flight, a writer at work too long).
     enum class L1Answer : uint8_t { kAnswered, kMiss, kUnsure };
     static constexpr size_t kStagedMax = 32;
     static constexpr uint32_t kControlCredit = 256;  // commands per poll
+    static constexpr uint64_t kHousekeepingPolls = 64;
 
     // --- worker.cc: the GET path ---
     void take_event(const io::Event& event) noexcept;
+    void take_data(io::SessionIndex index, std::string_view bytes) noexcept;
+    size_t take_short_get(io::SessionIndex index, const Session& session,
+                          std::string_view bytes) noexcept;
     // First of three stages: the bucket's cache line is on its way while the rest of the burst is
     // parsed.
     [[gnu::always_inline]] void stage(io::SessionIndex index, std::string_view key) noexcept {
@@ -105,37 +115,45 @@ class Worker {
         staged.session = index;
         staged.hash = base::hash_key(key, options_.hash_seed);
         staged.key = key;
-        staged.partition = &partition_of(staged.hash, staged.own);
+        staged.partition = &partition_of(staged.hash);
         staged.partition->prefetch_bucket(staged.hash);
     }
-    void answer_staged() noexcept;
+    void answer_staged() noexcept {
+        if (staged_count_ != 0) answer_all_staged();
+    }
+    void answer_all_staged() noexcept;
+    template <l1::By kBy>
+    L1Answer answer_quickly(const Staged& get) noexcept;
+    L1Answer answer_quickly_foreign(const Staged& get) noexcept;
     L1Answer look_once(io::SessionIndex index, Session& session, const Staged& get) noexcept;
     L1Answer answer_from_l1(io::SessionIndex index, Session& session, const Staged& get) noexcept;
-    bool reply_with_value(io::SessionIndex index, Session& session, const l1::Lookup& found,
-                          bool own) noexcept;
-    bool reply_with_large_value(io::SessionIndex index, Session& session, const l1::Lookup& found,
-                                bool own) noexcept;
+    template <l1::By kBy>
+    bool reply_with_value(io::SessionIndex index, const l1::Lookup& found) noexcept;
+    bool reply_with_large_value(io::SessionIndex index, Session& session,
+                                const l1::Lookup& found) noexcept;
     void miss(io::SessionIndex index, Session& session, const Staged& get) noexcept;
     // Events wait for the ring, or the parked table has no room for another burst of misses.
     [[gnu::always_inline]] bool congested() const noexcept {
-        return queued_next_ != queued_.size() ||
-               parked_.used() + 2 * kStagedMax > options_.parked_requests_max;
+        return !queued_.empty() || parked_.used() > parked_stage_max_;
     }
     bool l1_trusted() const noexcept { return options_.standalone || now_ns_ < lease_until_ns_; }
-    l1::Partition& partition_of(uint64_t hash, bool& own) noexcept {
-        const uint32_t owner = base::owner_of(hash, options_.worker_count);
-        own = owner == options_.index;
-        return *partitions_[owner];
+    l1::Partition& partition_of(uint64_t hash) noexcept {
+        return *partitions_[base::owner_of(hash, options_.worker_count)];
+    }
+    // Off the fast path: the key of any worker.
+    l1::Lookup find(uint64_t hash, std::string_view key) noexcept {
+        const l1::Partition& partition = partition_of(hash);
+        return &partition == &own_partition_
+                   ? partition.find<l1::By::kOwner>(hash, key, now_ms_, generation_)
+                   : partition.find<l1::By::kAnyone>(hash, key, now_ms_, generation_);
     }
     void housekeeping(bool busy) noexcept;
+    void publish_cold() noexcept;
 
     // --- session_io.cc: input, output, life of a session ---
     void open_session(io::SessionIndex index) noexcept;
     void session_gone(io::SessionIndex index, io::CloseReason reason) noexcept;
-    void take_data(io::SessionIndex index, std::string_view bytes) noexcept;
     void take_other_data(io::SessionIndex index, std::string_view bytes) noexcept;
-    size_t take_short_get(io::SessionIndex index, const Session& session,
-                          std::string_view bytes) noexcept;
     size_t run_commands(io::SessionIndex index, Session& session, std::string_view bytes) noexcept;
     void run_input(io::SessionIndex index, Session& session) noexcept;
     void stall(io::SessionIndex index, Session& session) noexcept;
@@ -211,6 +229,8 @@ class Worker {
     ParkedTable parked_;
     std::vector<l1::Partition*> partitions_;
     l1::Partition& own_partition_;
+    const uint32_t parked_stage_max_;  // fewer are parked: a burst of misses still fits
+    const bool short_gets_allowed_;    // by the limits on arguments
     std::unique_ptr<Standalone> standalone_;
 
     uint64_t now_ns_ = 0;
@@ -218,8 +238,11 @@ class Worker {
     uint64_t lease_until_ns_ = 0;
     uint32_t generation_ = 0;
     uint32_t open_sessions_ = 0;
-    uint64_t polls_ = 0;
-    uint64_t hits_ = 0;
+    Tally tally_;
+    uint64_t touches_ = 0;
+    // Since they were last published; [1]: of busy polls.
+    uint64_t polls_[2] = {0, 0};
+    uint64_t cycles_[2] = {0, 0};
     uint64_t cycles_last_ = 0;
     uint64_t next_client_id_ = 0;
 
@@ -241,5 +264,18 @@ class Worker {
     std::string listen_;  // "address:port" of this appliance
     std::string standalone_reply_;
 };
+
+// The shortest way of the most frequent request: staged in one go. Returns its bytes; 0: not that,
+// or it cannot be staged now. REQUIRES: the session's parser is at the start of a command.
+[[gnu::always_inline]] inline size_t Worker::take_short_get(io::SessionIndex index,
+                                                            const Session& session,
+                                                            std::string_view bytes) noexcept {
+    resp::ShortGet get;
+    if (!session.plain || !short_gets_allowed_ || !resp::parse_short_get(bytes, get)) return 0;
+    if (session.lane_group > LaneGroup::kTracked || congested()) return 0;
+    stage(index, get.key);
+    ++tally_.requests;
+    return get.consumed;
+}
 
 }  // namespace cachee::dataplane

@@ -111,16 +111,15 @@ class Index {
 
 inline uint32_t Index::matches(const Bucket& bucket, uint16_t tag) noexcept {
 #if defined(__AVX2__) && !defined(__SANITIZE_THREAD__)
-    // Each 8-byte lane is read in one piece. The first word is no slot: its top bits are those of a
-    // bucket number far below the used bit of a tag.
+    // Each 8-byte lane is read in one piece. All 16-bit parts are compared; only the top one of a
+    // lane is a tag, and its result is the lane's sign. The first word is no slot: its top bits are
+    // those of a bucket number far below the used bit of a tag.
     const auto* words = reinterpret_cast<const __m256i*>(&bucket);
-    const __m256i wanted = _mm256_set1_epi64x(tag);
-    const __m256i low = _mm256_srli_epi64(_mm256_load_si256(words), 48);
-    const __m256i high = _mm256_srli_epi64(_mm256_load_si256(words + 1), 48);
-    const auto low_mask = static_cast<uint32_t>(
-        _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(low, wanted))));
-    const auto high_mask = static_cast<uint32_t>(
-        _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(high, wanted))));
+    const __m256i wanted = _mm256_set1_epi16(static_cast<int16_t>(tag));
+    const __m256i low = _mm256_cmpeq_epi16(wanted, _mm256_load_si256(words));
+    const __m256i high = _mm256_cmpeq_epi16(wanted, _mm256_load_si256(words + 1));
+    const auto low_mask = static_cast<uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(low)));
+    const auto high_mask = static_cast<uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(high)));
     return (high_mask << 4) | low_mask;
 #else
     uint32_t mask = 0;

@@ -42,7 +42,7 @@
 namespace cachee::l1 {
 
 inline constexpr uint64_t kMagic = 0x314c6565'68636163ULL;
-inline constexpr uint32_t kLayoutVersion = 1;
+inline constexpr uint32_t kLayoutVersion = 2;
 
 inline constexpr uint32_t kSlotsPerBucket = 7;
 // Longest chain, the first bucket included: what bounds every walk.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One partition of L1: index and segments of the keys that one worker owns. find() and the
-// prefetches are inline here: they are the hot path. Layout: layout.h; the rules of racing readers:
+// One partition of L1: index and segments of the keys that one worker owns. look(), take() and the
+// prefetch are inline here: they are the hot path. Layout: layout.h; the rules of racing readers:
 // racy.h.
 //
 // Every `hash` is base::hash_key(key, hash_seed of the store). Times are monotonic milliseconds.
@@ -20,6 +20,19 @@
 
 namespace cachee::l1 {
 
+// Who looks something up: a reader has to reckon with the owner's writes, the owner has not.
+enum class By : uint8_t { kAnyone, kOwner };
+
+// Where no slot's tag fits: no key is as long as this one's.
+alignas(64) inline constexpr uint8_t kNoItem[64] = {kPadding & 0xff, kPadding >> 8};
+
+// What look() found for take() to judge.
+struct Candidate {
+    const Bucket* bucket = nullptr;  // the chain's first
+    const uint8_t* item = kNoItem;   // of the first slot in it whose tag fits
+    uint32_t version = 0;
+};
+
 class Partition {
   public:
     // `file` is the mapping's start, zeroed but for the headers. Store makes these.
@@ -31,21 +44,26 @@ class Partition {
     void prefetch_bucket(uint64_t hash) const noexcept {
         __builtin_prefetch(&index_.bucket_of(hash));
     }
-    // Loads the bucket and prefetches the items whose tag fits; without one, the chain's next
-    // bucket.
-    void prefetch_item(uint64_t hash) const noexcept;
-    // A hit is live at now_ms and of `generation`. Bounded: kBusy after kFindAttemptsMax looks.
-    // Touches two cache lines for an item of at most 64 bytes in a chain's first bucket; writes
-    // none.
+    // The two stages of a lookup, so that many can be under way at once. look() loads the bucket
+    // and prefetches the item whose tag fits; without one, the chain's next bucket. take() compares
+    // the key. A hit is live at now_ms and of `generation`. Bounded: kBusy after kFindAttemptsMax
+    // looks. Together they touch two cache lines for an item of at most 64 bytes in a chain's first
+    // bucket, and write none. By::kOwner: the owner thread, which nobody's writes can disturb and
+    // which has changed nothing since look(); its lookups are always still_valid().
+    template <By kBy>
+    Candidate look(uint64_t hash) const noexcept;
+    template <By kBy, typename Probe = NoProbe>
+    Lookup take(const Candidate& candidate, uint64_t hash, std::string_view key, uint64_t now_ms,
+                uint32_t generation) const noexcept;
+    // Both in one; nothing is prefetched.
+    template <By kBy = By::kAnyone, typename Probe = NoProbe>
     [[gnu::always_inline]] Lookup find(uint64_t hash, std::string_view key, uint64_t now_ms,
                                        uint32_t generation) const noexcept {
-        return find_with<NoProbe>(hash, key, now_ms, generation);
+        return take<kBy, Probe>(candidate_of<kBy>(hash), hash, key, now_ms, generation);
     }
-    template <typename Probe>
-    [[gnu::always_inline]] Lookup find_with(uint64_t hash, std::string_view key, uint64_t now_ms,
-                                            uint32_t generation) const noexcept;
     // After the value was copied (copy_value() of racy.h): true when the copy is what find() saw.
     static bool still_valid(const Lookup& lookup) noexcept {
+        if (lookup.version_word == nullptr) return true;  // the owner's
         fence_acquire();  // the copy before this look; pairs with fence_release in Index::Change
         const auto* version = static_cast<const std::atomic<uint32_t>*>(lookup.version_word);
         return version->load(std::memory_order_relaxed) == lookup.version;
@@ -67,9 +85,10 @@ class Partition {
     bool set_deadline(uint64_t hash, std::string_view key, uint64_t deadline_ms) noexcept;
     // Writes the whole index (some 10 ms per GiB of store); the O(1) flush is a new generation.
     void clear() noexcept;
-    // Bounded upkeep (expiry, reclaim ahead of need): call once per poll; cheap when nothing is
-    // due.
+    // Bounded upkeep (expiry, reclaim ahead of need), and the gauges: call it each poll while
+    // upkeep_is_due(), and now and then.
     void maintain(uint64_t now_ms) noexcept;
+    bool upkeep_is_due(uint64_t now_ms) const noexcept { return reclaimer_.work_is_due(now_ms); }
 
     void set_counters(stats::WorkerCounters* counters) noexcept;  // borrowed; nullptr: none
     void set_policy(const EvictionPolicy* policy) noexcept;       // borrowed; nullptr: the default
@@ -79,6 +98,9 @@ class Partition {
     const Segments& segments() const noexcept { return segments_; }
 
   private:
+    template <By kBy>
+    Candidate candidate_of(uint64_t hash) const noexcept;
+
     static constexpr uint32_t kFindAttemptsMax = 32;
     enum class Look : uint8_t { kDone, kAgain };
 
@@ -119,41 +141,48 @@ class Partition {
 
 // --- the hot path -------------------------------------------------------------------------------
 
-inline void Partition::prefetch_item(uint64_t hash) const noexcept {
-    const Bucket& bucket = index_.bucket_of(hash);
-    uint32_t mask = Index::matches(bucket, tag_of(hash));
-    if (mask == 0) [[unlikely]] {
-        const Bucket* next = index_.next_of(bucket);
-        if (next != nullptr) __builtin_prefetch(next);
-        return;
-    }
-    do {
-        __builtin_prefetch(index_.item_at(Index::slot_word(bucket, mask)));
-        mask &= mask - 1;
-    } while (mask != 0);
+template <By kBy>
+[[gnu::always_inline]] inline Candidate Partition::look(uint64_t hash) const noexcept {
+    const Candidate found = candidate_of<kBy>(hash);
+    const void* next = found.item;
+    if (found.item == kNoItem) [[unlikely]]
+        next = index_.next_of(*found.bucket);
+    __builtin_prefetch(next);
+    return found;
 }
 
-template <typename Probe>
-inline Lookup Partition::find_with(uint64_t hash, std::string_view key, uint64_t now_ms,
-                                   uint32_t generation) const noexcept {
+template <By kBy>
+[[gnu::always_inline]] inline Candidate Partition::candidate_of(uint64_t hash) const noexcept {
+    Candidate found;
     const Bucket& bucket = index_.bucket_of(hash);
+    found.bucket = &bucket;
+    if (kBy == By::kAnyone) {
+        // Acquire: pairs with the release of the even version in Index::Change. An odd one is
+        // rounded down, and so never found again by take().
+        found.version = bucket.version.load(std::memory_order_acquire) & ~1U;
+    }
+    const uint32_t mask = Index::matches(bucket, tag_of(hash));
+    if (mask != 0) [[likely]]
+        found.item = index_.item_at(Index::slot_word(bucket, mask));
+    return found;
+}
+
+template <By kBy, typename Probe>
+[[gnu::always_inline]] inline Lookup Partition::take(const Candidate& candidate, uint64_t hash,
+                                                     std::string_view key, uint64_t now_ms,
+                                                     uint32_t generation) const noexcept {
+    const uint8_t* const item = candidate.item;
+    const Bucket& bucket = *candidate.bucket;
     Probe::touch(&bucket, sizeof bucket);
-    // Acquire: pairs with the release of the even version in Index::Change. An odd one is rounded
-    // down, and so never found again below.
-    const uint32_t version = bucket.version.load(std::memory_order_acquire) & ~1U;
-    uint32_t mask = Index::matches(bucket, tag_of(hash));
-    while (mask != 0) [[likely]] {
-            const uint8_t* item = index_.item_at(Index::slot_word(bucket, mask));
-            if (!key_matches(item, key)) [[unlikely]] {
-                Probe::touch(item, kItemHeaderBytes);
-                mask &= mask - 1;
-                continue;
-            }
-            const auto word = racy_load<uint64_t>(item + kDeadlineOffset);
-            const auto item_generation = racy_load<uint32_t>(item + kGenerationOffset);
+    if (key_matches(item, key)) [[likely]] {
+        const auto word = racy_load<uint64_t>(item + kDeadlineOffset);
+        const auto item_generation = racy_load<uint32_t>(item + kGenerationOffset);
+        bool settled = true;
+        if (kBy == By::kAnyone) {
             fence_acquire();  // pairs with fence_release in Index::Change
-            if (bucket.version.load(std::memory_order_relaxed) != version) [[unlikely]]
-                break;
+            settled = bucket.version.load(std::memory_order_relaxed) == candidate.version;
+        }
+        if (settled) [[likely]] {
             Probe::touch(item, kItemHeaderBytes + key.size() + value_bytes_of(word));
             if (!is_live(word, item_generation, now_ms, generation)) [[unlikely]]
                 return {};
@@ -161,16 +190,17 @@ inline Lookup Partition::find_with(uint64_t hash, std::string_view key, uint64_t
                     .value = item + kItemHeaderBytes + key.size(),
                     .value_bytes = value_bytes_of(word),
                     .deadline_ms = deadline_of(word),
-                    .version_word = &bucket.version,
-                    .version = version};
+                    .version_word = kBy == By::kOwner ? nullptr : &bucket.version,
+                    .version = candidate.version};
         }
+    }
     // Member by member, so that the caller's Lookup need not live in memory.
     const Lookup cold = find_cold<Probe>(hash, key, now_ms, generation);
     return {.status = cold.status,
             .value = cold.value,
             .value_bytes = cold.value_bytes,
             .deadline_ms = cold.deadline_ms,
-            .version_word = cold.version_word,
+            .version_word = kBy == By::kOwner ? nullptr : cold.version_word,
             .version = cold.version};
 }
 
@@ -209,7 +239,7 @@ Partition::Look Partition::look_cold(const Bucket& first, uint64_t hash, std::st
     return first.version.load(std::memory_order_relaxed) == version ? Look::kDone : Look::kAgain;
 }
 
-// Misses, chains, and lookups that met a writer.
+// Misses, chains, two keys of one tag, and lookups that met a writer.
 template <typename Probe>
 Lookup Partition::find_cold(uint64_t hash, std::string_view key, uint64_t now_ms,
                             uint32_t generation) const noexcept {

@@ -20,6 +20,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/copy.h"
+
 #ifdef __SANITIZE_THREAD__
 #define CACHEE_RACY [[gnu::noinline, gnu::no_sanitize_thread]] inline
 #else
@@ -53,17 +55,7 @@ inline void copy_value(void* to, const uint8_t* from, size_t bytes) noexcept {
 #else
 [[gnu::always_inline]] inline void copy_value(void* to, const uint8_t* from,
                                               size_t bytes) noexcept {
-    if (bytes - 16 <= 16) [[likely]] {
-        struct Sixteen {
-            uint64_t words[2];
-        };
-        const auto first = racy_load<Sixteen>(from);
-        const auto last = racy_load<Sixteen>(from + bytes - 16);
-        std::memcpy(to, &first, sizeof first);
-        std::memcpy(static_cast<uint8_t*>(to) + bytes - 16, &last, sizeof last);
-        return;
-    }
-    std::memcpy(to, from, bytes);
+    base::copy_short(to, from, bytes);
 }
 #endif
 

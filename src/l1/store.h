@@ -3,7 +3,7 @@
 // Data plane. One owner thread per partition writes; any thread may read any partition.
 //
 // A lookup is staged so that a burst can overlap its cache misses:
-//   prefetch_bucket(hash) ... prefetch_item(hash) ... find() -> copy value -> still_valid()
+//   prefetch_bucket(hash) ... look(hash) ... take(key) -> copy value -> still_valid()
 #pragma once
 
 #include <cstdint>
@@ -40,7 +40,7 @@ struct Lookup {
     const uint8_t* value = nullptr;  // in L1 memory; believe what you copied only if still_valid()
     uint32_t value_bytes = 0;
     uint64_t deadline_ms = 0;            // monotonic ms; 0: none
-    const void* version_word = nullptr;  // for still_valid()
+    const void* version_word = nullptr;  // for still_valid(); nullptr: the owner looked
     uint32_t version = 0;
 };
 

@@ -29,7 +29,11 @@ class ConnectionTable {
   public:
     static constexpr uint32_t kNone = 0xffffffff;
 
-    ConnectionTable(uint32_t ids_max, uint64_t seed) : seed_(seed) {
+    ConnectionTable(uint32_t ids_max, uint64_t seed)
+        : seed_(seed),
+          factor_(base::hash_internal::fold(seed ^ base::hash_internal::kMulA,
+                                            base::hash_internal::kMulB) |
+                  1) {
         uint64_t capacity = 16;
         while (capacity < 2ULL * ids_max) capacity *= 2;
         mask_ = capacity - 1;
@@ -37,8 +41,7 @@ class ConnectionTable {
     }
 
     uint64_t hash(ConnectionKey key) const noexcept {
-        using namespace base::hash_internal;
-        return fold(fold(key ^ seed_, kMulA ^ seed_) ^ kMulB, kMulC);
+        return base::hash_internal::fold(key ^ seed_, factor_);
     }
     // Fetches the first slot to look at, and returns its number for find_from().
     uint64_t prefetch(ConnectionKey key) const noexcept {
@@ -121,6 +124,7 @@ class ConnectionTable {
     std::vector<Slot> slots_;
     uint64_t mask_ = 0;
     uint64_t seed_;
+    uint64_t factor_;  // as secret as the seed
     uint32_t size_ = 0;
 };
 

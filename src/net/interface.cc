@@ -33,6 +33,7 @@ Interface::Interface(FramePort& port, const InterfaceOptions& options,
       ethernet_low_(mac_word(info_.mac) << 48),
       ethernet_high_(mac_word(info_.mac) >> 16 | uint64_t{0x00450008} << 32),
       local_ip_be_(__builtin_bswap32(options.local_ip)),
+      pseudo_sum_(checksum_fold(pseudo_header_sum(options.local_ip, 0, kProtocolTcp, 0))),
       neighbours_(options.ipv6.enabled ? options.neighbours_max : 0),
       reply_limit_(options.icmp_replies_per_s, {options.secret_seed, 1}),
       control_limit_(options.icmp_replies_per_s, {options.secret_seed, 2}) {
@@ -44,14 +45,20 @@ Interface::~Interface() {
     if (spare_count_ > 0) port_.tx_free(spare_.data(), spare_count_);
 }
 
-size_t Interface::receive(RxFrame* frames, size_t max) noexcept {
-    const size_t n = port_.rx_burst(frames, max);
-    if (n == 0) return 0;
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < n; ++i) bytes += frames[i].size;
-    count(Counter::frames_in, n);
-    count(Counter::frame_bytes_in, bytes);
-    return n;
+// For is_usual(), where the port has not judged them: a bad one is handle()'s to count.
+bool Interface::usual_checksums_good(const RxFrame& frame) const noexcept {
+    if (frame.ip_checksum == Checksum::kBad || frame.tcp_checksum == Checksum::kBad) return false;
+    if (!options_.verify_checksums) return true;
+    const uint8_t* const ip = frame.data + kEthernetBytes;
+    if (frame.ip_checksum == Checksum::kUnknown &&
+        checksum_fold(checksum_add(ip, kIpv4Bytes, 0)) != 0xffff) {
+        return false;
+    }
+    if (frame.tcp_checksum == Checksum::kGood) return true;
+    const uint32_t tcp_bytes = load_be16(ip + 2) - kIpv4Bytes;
+    const uint64_t pseudo =
+        pseudo_header_sum(load_be32(ip + 12), options_.local_ip, kProtocolTcp, tcp_bytes);
+    return checksum_fold(checksum_add(ip + kIpv4Bytes, tcp_bytes, pseudo)) == 0xffff;
 }
 
 // 802.1Q: with a VLAN configured its tag is required, else there must be none; a tag with id 0 says
@@ -90,7 +97,7 @@ bool Interface::take_link_header(const RxFrame& frame, Packet& out) noexcept {
     return true;
 }
 
-Received Interface::handle_any(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept {
+Received Interface::handle(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept {
     Packet link;
     if (!take_link_header(frame, link)) return Received::kNone;
     if (link.type == kEtherTypeArp) {
@@ -197,8 +204,7 @@ void Interface::tag_staged() noexcept {
     }
 }
 
-void Interface::push() noexcept {
-    if (staged_count_ == 0) return;
+void Interface::push_staged() noexcept {
     if (options_.vlan_id != 0) tag_staged();
     count(Counter::frames_out, uncounted_frames_);
     count(Counter::frame_bytes_out, uncounted_bytes_);

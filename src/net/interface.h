@@ -17,6 +17,7 @@
 #include "net/ipv6.h"
 #include "net/neighbour_cache.h"
 #include "net/rate_limit.h"
+#include "net/usual_segment.h"
 #include "stats/counters.h"
 
 namespace cachee::net {
@@ -77,14 +78,15 @@ class Interface {
     const PortInfo& port_info() const noexcept { return port_.info(); }
     uint32_t local_ip() const noexcept { return options_.local_ip; }
 
-    size_t receive(RxFrame* frames, size_t max) noexcept;
+    // The caller counts them.
+    size_t receive(RxFrame* frames, size_t max) noexcept { return port_.rx_burst(frames, max); }
     void release(const RxFrame* frames, size_t count) noexcept { port_.rx_release(frames, count); }
+    // True: a frame to our address that UsualSegment can read, with good checksums. Not judged are
+    // what tells a connection from none, its source address and ports. False says nothing.
+    bool is_usual(const RxFrame& frame) const noexcept;
     // Not kNone: a TCP segment for us, in `out`, which points into the frame. Everything else is
     // dealt with.
-    [[gnu::always_inline]] Received handle(const RxFrame& frame, uint32_t tick,
-                                           TcpSegment& out) noexcept {
-        return take_usual(frame, out) ? Received::kIpv4 : handle_any(frame, tick, out);
-    }
+    Received handle(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept;
 
     // The link address for a destination; false when it is not known yet (a request was sent if
     // due).
@@ -127,7 +129,9 @@ class Interface {
     template <bool kTimestamps>
     void send_plain(TxFrame& frame, const PlainFields& fields, uint32_t payload_bytes) noexcept;
     // Hands the staged frames to the port; what it does not take stays for the next call.
-    void push() noexcept;
+    void push() noexcept {
+        if (staged_count_ != 0) push_staged();
+    }
     void wait(uint64_t max_ns) noexcept { port_.wait(max_ns); }
 
     // Largest payload of one frame with kTxTso; 0 when the port has none.
@@ -142,9 +146,7 @@ class Interface {
     static constexpr size_t kSpareMax = 32;
 
     void count(stats::Counter id, uint64_t n = 1) noexcept { counters_->add(id, n); }
-    // The usual segment of a session, parsed in one go; false says nothing, handle_any() judges.
-    bool take_usual(const RxFrame& frame, TcpSegment& out) const noexcept;
-    Received handle_any(const RxFrame& frame, uint32_t tick, TcpSegment& out) noexcept;
+    bool usual_checksums_good(const RxFrame& frame) const noexcept;
     // What the link header announces: where the packet begins, how long it can be, its type.
     struct Packet {
         const uint8_t* data;
@@ -158,6 +160,7 @@ class Interface {
     Received handle_ipv6(const RxFrame& frame, const Packet& link, uint32_t tick,
                          TcpSegment& out) noexcept;
     bool make_room() noexcept;
+    void push_staged() noexcept;
     uint16_t finish_checksums(uint8_t* ip, uint8_t* tcp, uint32_t remote_ip, uint32_t tcp_bytes,
                               bool tso) noexcept;
     void stage(TxFrame& frame, uint32_t size) noexcept {
@@ -235,6 +238,7 @@ class Interface {
     const uint64_t ethernet_low_;   // bytes 6..7 of a frame, at the top
     const uint64_t ethernet_high_;  // bytes 8..15: the rest of the address, type, IPv4's first two
     const uint32_t local_ip_be_;
+    const uint32_t pseudo_sum_;  // of the pseudo-header: our address and the protocol, folded
     uint16_t ip_id_ = 0;
     uint32_t resolutions_ = 0;
     uint32_t uncounted_frames_ = 0;  // staged since the last push()
@@ -259,53 +263,29 @@ class Interface {
 
 // --- the hot path -------------------------------------------------------------------------------
 
-// To our address, IPv4 without options, no fragment, TCP with no option but timestamps where every
-// stack puts them, checksums judged by the port. The same checks as handle_any(), several at once.
-[[gnu::always_inline]] inline bool Interface::take_usual(const RxFrame& frame,
-                                                         TcpSegment& out) const noexcept {
-    constexpr uint32_t kIpAt = kEthernetBytes;
-    constexpr uint32_t kTcpAt = kIpAt + kIpv4Bytes;
-    constexpr uint32_t kOptionsAt = kTcpAt + kTcpBytes;
+// The same checks as handle(), several fields at once.
+[[gnu::always_inline]] inline bool Interface::is_usual(const RxFrame& frame) const noexcept {
+    using Usual = UsualSegment;
     const uint8_t* const p = frame.data;
-    if (frame.size < kOptionsAt) return false;
-    if (frame.ip_checksum != Checksum::kGood || frame.tcp_checksum != Checksum::kGood) return false;
+    if (frame.size < Usual::kOptionsAt) return false;
     if (load_word<uint64_t>(p) << 16 != mac_first_) return false;
     // Type IPv4; version 4 with a header of 20 bytes; not "congestion experienced", whose low bit
     // only the unused ECT(1) shares. Then: no fragment; protocol TCP.
     if ((load_word<uint32_t>(p + 12) & 0x01ffffff) != 0x00450008) return false;
-    if ((load_word<uint32_t>(p + kIpAt + 6) & 0xff00ff3f) != 0x06000000) return false;
-    const uint32_t total = load_be16(p + kIpAt + 2);
-    const uint32_t src_ip = load_be32(p + kIpAt + 12);
-    if (total > frame.size - kIpAt) return false;
-    // As in handle_any(): neither unset nor multicast and above, nor this very address.
-    if (src_ip - 1 >= 0xdfffffff || src_ip == options_.local_ip) return false;
-    if (load_word<uint32_t>(p + kIpAt + 16) != local_ip_be_) return false;
-    const uint32_t header_bytes = static_cast<uint32_t>(p[kTcpAt + 12] >> 4) * 4;
-    if (total < kIpv4Bytes + header_bytes) return false;
-    out.has_timestamps = header_bytes == kTcpBytes + 12;
-    if (out.has_timestamps) {
-        if (load_be32(p + kOptionsAt) != 0x0101080a) return false;
-        out.ts_value = load_be32(p + kOptionsAt + 4);
-        out.ts_echo = load_be32(p + kOptionsAt + 8);
-    } else if (header_bytes != kTcpBytes) {
+    if ((load_word<uint32_t>(p + Usual::kIpAt + 6) & 0xff00ff3f) != 0x06000000) return false;
+    if (load_word<uint32_t>(p + Usual::kIpAt + 16) != local_ip_be_) return false;
+    const uint32_t total = load_be16(p + Usual::kIpAt + 2);
+    if (total > frame.size - Usual::kIpAt) return false;
+    const uint32_t words = p[Usual::kTcpAt + 12] >> 4;
+    if (words == (kTcpBytes + Usual::kTimestampBytes) / 4) [[likely]] {
+        if (total < kIpv4Bytes + kTcpBytes + Usual::kTimestampBytes) return false;
+        if (load_be32(p + Usual::kOptionsAt) != Usual::kTimestampOption) return false;
+    } else if (words != kTcpBytes / 4 || total < kIpv4Bytes + kTcpBytes) {
         return false;
     }
-    out.src_ip = src_ip;
-    out.src_port = load_be16(p + kTcpAt);
-    out.dst_port = load_be16(p + kTcpAt + 2);
-    if (out.src_port == 0 || out.dst_port == 0) return false;
-    out.seq = load_be32(p + kTcpAt + 4);
-    out.ack = load_be32(p + kTcpAt + 8);
-    out.flags = p[kTcpAt + 13];
-    out.window = load_be16(p + kTcpAt + 14);
-    out.size = total - kIpv4Bytes - header_bytes;
-    out.data = p + kTcpAt + header_bytes;
-    out.src_mac = p + 6;
-    out.mss = 0;
-    out.window_scale = kNoWindowScale;
-    out.sack_permitted = false;
-    out.ipv6 = false;
-    return true;
+    if (frame.ip_checksum == Checksum::kGood && frame.tcp_checksum == Checksum::kGood) [[likely]]
+        return true;
+    return usual_checksums_good(frame);
 }
 
 // What send_segment() writes, in words.
@@ -337,7 +317,17 @@ template <bool kTimestamps>
         store_be32(tcp + kTcpBytes + 4, fields.ts_value);
         store_be32(tcp + kTcpBytes + 8, fields.ts_echo);
     }
-    frame.flags = finish_checksums(ip, tcp, fields.remote_ip, tcp_bytes, false);
+    if (info_.tx_ip_checksum && info_.tx_tcp_checksum) [[likely]] {
+        // Our part, the remote address in halves, and the length: at most 18 bits, folded twice.
+        uint32_t sum = pseudo_sum_ + __builtin_bswap16(static_cast<uint16_t>(tcp_bytes));
+        const uint32_t remote = __builtin_bswap32(fields.remote_ip);
+        sum += (remote & 0xffff) + (remote >> 16);
+        sum = (sum & 0xffff) + (sum >> 16);
+        checksum_store(tcp + 16, static_cast<uint16_t>(sum + (sum >> 16)));
+        frame.flags = kTxIpChecksum | kTxTcpChecksum;
+    } else {
+        frame.flags = finish_checksums(ip, tcp, fields.remote_ip, tcp_bytes, false);
+    }
     frame.l2_bytes = kEthernetBytes;
     frame.l4_bytes = kHeaderBytes;
     frame.l3_bytes = kIpv4Bytes;

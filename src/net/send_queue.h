@@ -49,7 +49,14 @@ inline bool grow(Hot& hot, BlockPool& pool) noexcept {
 
 inline uint8_t* reserve(Hot& hot, BlockPool& pool, uint32_t size) noexcept {
     CACHEE_DASSERT(size <= kBlockDataBytes);
-    const bool room = hot.sq_tail != kNoBlock && kBlockDataBytes - pool.at(hot.sq_tail).end >= size;
+    if (hot.sq_tail == kNoBlock) [[likely]] {  // empty: nothing to be linked
+        const uint32_t index = pool.allocate();
+        if (index == kNoBlock) return nullptr;
+        hot.sq_head = hot.sq_tail = hot.sq_next = index;
+        hot.sq_next_offset = 0;
+        return pool.at(index).data;
+    }
+    const bool room = kBlockDataBytes - pool.at(hot.sq_tail).end >= size;
     if (!room && !grow(hot, pool)) return nullptr;
     Block& tail = pool.at(hot.sq_tail);
     return tail.data + tail.end;

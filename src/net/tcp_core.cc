@@ -20,6 +20,8 @@ using stats::Counter;
 
 namespace {
 
+constexpr uint32_t kTickUs = 1049;  // rounded up; the granularity G of RFC 6298
+
 SipKey make_isn_key(uint64_t seed) {
     return {siphash_128({seed, 1}, 2, 3), siphash_128({seed, 4}, 5, 6)};
 }
@@ -38,6 +40,9 @@ TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounte
       rto_limits_{options.rto_initial_ms * 1000, options.rto_min_ms * 1000,
                   options.rto_max_ms * 1000},
       rto_min_ticks_(ticks_of_us(rto_limits_.min_us)),
+      rto_short_us_(rto_limits_.min_us > kTickUs ? rto_limits_.min_us - kTickUs : 0),
+      edge_slack_(
+          std::min(options.receive_window_bytes / 2, port.info().mtu - kIpv4Bytes - kTcpBytes)),
       slow_reader_ticks_(ticks_of_ms(uint64_t{options.slow_reader_timeout_s} * 1000)),
       persist_max_ticks_(ticks_of_ms(options.persist_max_ms)),
       receive_blocks_max_(static_cast<uint32_t>(
@@ -149,7 +154,10 @@ base::Result<std::unique_ptr<TcpTransport>> TcpTransport::create(FramePort& port
 
 void TcpCore::set_time(uint64_t now_ns) noexcept {
     now_ns_ = std::max(now_ns, now_ns_);
-    now_tick_ = ticks_of_ns(now_ns_);
+    now_us_ = static_cast<uint32_t>(now_ns_ / 1000);
+    const uint32_t tick = ticks_of_ns(now_ns_);
+    if (tick != now_tick_) update_gauges();
+    now_tick_ = tick;
     if (started_) return;
     started_ = true;
     wheel_.start(now_tick_);
@@ -159,24 +167,23 @@ void TcpCore::set_time(uint64_t now_ns) noexcept {
 
 size_t TcpCore::poll(uint64_t now_ns, Event* events, size_t max) noexcept {
     CACHEE_ASSERT(held_count_ == 0);
-    set_time(now_ns);
-    events_ = events;
-    events_max_ = max;
-    events_count_ = 0;
+    if (now_ns != now_ns_ || !started_) set_time(now_ns);
+    event_next_ = events;
+    event_end_ = events + max;
     drain_ready();
-    if (event_room()) receive_burst(max - events_count_);
+    if (event_room()) receive_burst(static_cast<size_t>(event_end_ - event_next_));
     run_timers();
     if (interface_.resolutions() != resolutions_seen_) wake_resolved();
     if (!suspects_.empty() && buffers_low()) relieve_memory_cold();
     if (!starved_.empty()) wake_starved();
     drain_ready();
-    return events_count_;
+    return static_cast<size_t>(event_next_ - events);
 }
 
 void TcpCore::release() noexcept {
     if (held_count_ > 0) interface_.release(held_.data(), held_count_);
     held_count_ = 0;
-    pool_.free_chain(blocks_later_);
+    if (blocks_later_ != kNoBlock) pool_.free_chain(blocks_later_);
     blocks_later_ = kNoBlock;
     while (!zombies_.empty()) {
         const uint32_t index = zombies_.pop();
@@ -223,7 +230,7 @@ bool TcpCore::deliver(Hot& hot) noexcept {
         if (!event_room()) return false;
         hot.flags &= ~kClosedDue;
         emit(hot, EventKind::kClosed, nullptr, 0);
-        events_[events_count_ - 1].reason = cold_of(hot).reason;
+        event_next_[-1].reason = cold_of(hot).reason;
         hot.state = State::kZombie;
         zombies_.push(index_of(hot));
     }

@@ -75,12 +75,12 @@ class TcpCore final : public TcpTransport {
     }
     Cold& cold_of(const Hot& hot) noexcept { return cold_[index_of(hot)]; }
     void receive_burst(size_t room) noexcept;
-    bool event_room() const noexcept { return events_count_ < events_max_; }
+    bool event_room() const noexcept { return event_next_ != event_end_; }
     void emit(const Hot& hot, io::EventKind kind, const uint8_t* data, uint32_t size) noexcept {
         emit(index_of(hot), kind, data, size);
     }
     void emit(uint32_t index, io::EventKind kind, const uint8_t* data, uint32_t size) noexcept {
-        events_[events_count_++] = {kind, io::CloseReason::kLocal, index, data, size};
+        *event_next_++ = {kind, io::CloseReason::kLocal, index, data, size};
     }
     void mark_dirty(Hot& hot) noexcept { mark_dirty(hot, index_of(hot)); }
     void mark_dirty(Hot& hot, uint32_t index) noexcept {
@@ -151,8 +151,10 @@ class TcpCore final : public TcpTransport {
     void input(const TcpSegment& segment, ConnectionKey key, uint32_t id) noexcept;
     [[gnu::cold, gnu::noinline]] void look_up_ipv6(size_t i) noexcept;
     [[gnu::cold, gnu::noinline]] void input_ipv6(size_t i) noexcept;
-    bool input_fast(uint32_t index, const TcpSegment& segment) noexcept;
-    bool acked_fast(Hot& hot, Cold& cold, uint32_t ack) noexcept;
+    bool input_usual(const RxFrame& frame, ConnectionKey key, uint64_t home) noexcept;
+    template <typename Segment>
+    bool input_fast(uint32_t index, Segment segment) noexcept;
+    bool acked_fast(Hot& hot, Cold& cold, uint32_t ack, bool timed) noexcept;
     bool output_fast(Hot& hot, Cold& cold) noexcept;
     [[gnu::noinline]] bool record_room(Hot& hot, Cold& cold) noexcept;
     [[gnu::noinline]] void note_another(Hot& hot, Cold& cold, uint32_t start,
@@ -327,7 +329,10 @@ class TcpCore final : public TcpTransport {
     void mark_lost_on_timeout(Hot& hot, Cold& cold) noexcept;
 
     // --- tcp_timers.cc
-    void run_timers() noexcept;
+    void run_timers() noexcept {
+        if (wheel_.due(now_tick_)) run_timers_due();
+    }
+    void run_timers_due() noexcept;
     void session_timer(Hot& hot) noexcept;
     void on_persist_timeout(Hot& hot) noexcept;
     bool check_keepalive(Hot& hot) noexcept;
@@ -338,10 +343,11 @@ class TcpCore final : public TcpTransport {
         return deadline == 0 ? 1 : deadline;  // 0 means none
     }
     uint32_t rto_ticks(const Hot& hot) const noexcept {
-        // On a short path the minimum rules, and nothing has to be worked out.
-        constexpr uint64_t kGranularityUs = 1049;
-        const uint64_t us = hot.srtt_us + kGranularityUs + 4ULL * hot.rttvar_us;
-        if (us <= rto_limits_.min_us && hot.backoff == 0 && hot.srtt_us != 0) return rto_min_ticks_;
+        // On a short path the minimum rules, and nothing has to be worked out. Without a sample
+        // yet (srtt_us 0) the left side is as large as can be.
+        if (hot.srtt_us - 1 + 4 * hot.rttvar_us < rto_short_us_ && hot.backoff == 0) {
+            return rto_min_ticks_;
+        }
         return ticks_of_us(rto::current_us(hot, rto_limits_));
     }
     // Until the next probe of a closed window.
@@ -349,13 +355,15 @@ class TcpCore final : public TcpTransport {
         return std::min(rto_ticks(hot), persist_max_ticks_);
     }
     uint32_t timestamp_now() const noexcept { return now_tick_ + timestamp_offset_; }
-    uint32_t now_us() const noexcept { return static_cast<uint32_t>(now_ns_ / 1000); }
+    uint32_t now_us() const noexcept { return now_us_; }
 
     const TcpOptions options_;
     const SipKey isn_key_;
     const SipKey address_key_;
     const rto::Limits rto_limits_;
     const uint32_t rto_min_ticks_;
+    const uint32_t rto_short_us_;  // smoothed RTT and four deviations below it: the minimum rules
+    const uint32_t edge_slack_;    // the window's edge is worth moving by no less than this
     const uint32_t slow_reader_ticks_;  // 0: never
     const uint32_t persist_max_ticks_;
     const uint32_t receive_blocks_max_;  // for data out of order
@@ -367,6 +375,7 @@ class TcpCore final : public TcpTransport {
 
     uint64_t now_ns_ = 0;
     uint32_t now_tick_ = 0;
+    uint32_t now_us_ = 0;
     bool started_ = false;
 
     Interface interface_;
@@ -396,11 +405,9 @@ class TcpCore final : public TcpTransport {
     IdFifo suspects_;
     IdFifo zombies_;
 
-    io::Event* events_ = nullptr;  // the caller's, during poll()
-    size_t events_max_ = 0;
-    size_t events_count_ = 0;
+    io::Event* event_next_ = nullptr;  // into the caller's, during poll()
+    io::Event* event_end_ = nullptr;
     size_t held_count_ = 0;
-    uint32_t predicted_ = 0;            // segments of this burst
     uint32_t blocks_later_ = kNoBlock;  // delivered; freed by release()
     uint32_t buffers_low_ = 0;          // blocks; fewer free: they run short
     uint32_t receive_blocks_ = 0;       // in all receive queues
@@ -409,7 +416,8 @@ class TcpCore final : public TcpTransport {
     uint16_t ephemeral_next_ = 0;
     std::array<RxFrame, kBurst> held_;
     std::array<TcpSegment, kBurst> segments_;
-    std::array<Received, kBurst> received_;
+    std::array<bool, kBurst> is_usual_;
+    std::array<Received, kBurst> received_;   // of the others: in segments_
     std::array<ConnectionKey, kBurst> keys_;  // of the segments
     std::array<uint64_t, kBurst> homes_;      // where table_ looks first for them
 };

@@ -5,8 +5,8 @@
 // first checks that nothing unusual is due, and leaves all else to tcp_input.cc and tcp_output.cc.
 // Worker thread only.
 #include <algorithm>
-#include <cstring>
 
+#include "base/copy.h"
 #include "net/congestion.h"
 #include "net/send_queue.h"
 #include "net/tcp_core.h"
@@ -19,25 +19,37 @@ using stats::Counter;
 // Two passes, so that the table's lines arrive while later headers are still being parsed.
 void TcpCore::receive_burst(size_t room) noexcept {
     held_count_ = interface_.receive(held_.data(), std::min(room, kBurst));
+    if (held_count_ == 0) return;
+    uint64_t bytes = 0;
     for (size_t i = 0; i < held_count_; ++i) {
-        received_[i] = interface_.handle(held_[i], now_tick_, segments_[i]);
-        if (received_[i] != Received::kIpv4) [[unlikely]] {
-            if (received_[i] == Received::kIpv6) look_up_ipv6(i);
-            continue;
+        bytes += held_[i].size;
+        is_usual_[i] = interface_.is_usual(held_[i]);
+        if (is_usual_[i]) [[likely]] {
+            keys_[i] = UsualSegment(held_[i].data).key();
+        } else {
+            received_[i] = interface_.handle(held_[i], now_tick_, segments_[i]);
+            if (received_[i] != Received::kIpv4) {
+                if (received_[i] == Received::kIpv6) look_up_ipv6(i);
+                continue;
+            }
+            const TcpSegment& segment = segments_[i];
+            keys_[i] = connection_key(segment.src_ip, segment.src_port, segment.dst_port);
         }
-        const TcpSegment& segment = segments_[i];
-        keys_[i] = connection_key(segment.src_ip, segment.src_port, segment.dst_port);
         homes_[i] = table_.prefetch(keys_[i]);
     }
+    uint64_t predicted = 0;
     for (size_t i = 0; i < held_count_; ++i) {
-        if (received_[i] == Received::kIpv4) [[likely]] {
+        if (is_usual_[i]) [[likely]] {
+            predicted += input_usual(held_[i], keys_[i], homes_[i]) ? 1 : 0;
+        } else if (received_[i] == Received::kIpv4) {
             input(segments_[i], keys_[i], table_.find_from(homes_[i], keys_[i]));
         } else if (received_[i] == Received::kIpv6) {
             input_ipv6(i);
         }
     }
-    count(Counter::tcp_fast_path, predicted_);
-    predicted_ = 0;
+    count(Counter::frames_in, held_count_);
+    count(Counter::frame_bytes_in, bytes);
+    count(Counter::tcp_fast_path, predicted);
 }
 
 void TcpCore::look_up_ipv6(size_t i) noexcept {
@@ -51,10 +63,29 @@ void TcpCore::input_ipv6(size_t i) noexcept {
     input(segments_[i], keys_[i], find_ipv6(homes_[i], keys_[i], pair_of(segments_[i])));
 }
 
-[[gnu::always_inline]] inline void TcpCore::input(const TcpSegment& segment, ConnectionKey key,
-                                                  uint32_t id) noexcept {
+// True: it took the fast path.
+[[gnu::always_inline]] inline bool TcpCore::input_usual(const RxFrame& frame, ConnectionKey key,
+                                                        uint64_t home) noexcept {
+    const uint32_t id = table_.find_from(home, key);
+    const UsualSegment usual(frame.data);
+    if (id < half_base_) [[likely]] {
+        if (input_fast(id, usual)) return true;
+        input_session(hot_[id], usual.whole());
+        return false;
+    }
+    TcpSegment segment;
+    if (interface_.handle(frame, now_tick_, segment) == Received::kIpv4) input(segment, key, id);
+    return false;
+}
+
+// Segments of any other shape, IPv6 and tagged ones among them.
+void TcpCore::input(const TcpSegment& segment, ConnectionKey key, uint32_t id) noexcept {
     if (id < half_base_) {
-        if (!input_fast(id, segment)) input_session(hot_[id], segment);
+        if (input_fast(id, ParsedSegment(segment))) {
+            count(Counter::tcp_fast_path);
+        } else {
+            input_session(hot_[id], segment);
+        }
     } else if (id == ConnectionTable::kNone) {
         input_no_connection(segment, key);
     } else if (id < wait_base_) {
@@ -66,35 +97,39 @@ void TcpCore::input_ipv6(size_t i) noexcept {
 
 // Header prediction (RFC 1122 era, Van Jacobson): the next bytes in order, or an ACK of what is in
 // flight, with nothing unusual anywhere. False: nothing was done.
-[[gnu::always_inline]] inline bool TcpCore::input_fast(uint32_t index,
-                                                       const TcpSegment& segment) noexcept {
+template <typename Segment>
+[[gnu::always_inline]] inline bool TcpCore::input_fast(uint32_t index, Segment segment) noexcept {
     Hot& hot = hot_[index];
     constexpr uint32_t kSlowFlags = kStored | kPaused | kReady | kRecovery | kFinQueued |
                                     kFinReceived | kFinSeen | kLingering | kPersist | kRecords |
                                     kTailProbe | kStalled;
     if (hot.state != State::kEstablished || (hot.flags & kSlowFlags) != 0) return false;
-    if ((segment.flags & ~kPsh) != kAck || segment.seq != hot.rcv_nxt) return false;
-    if (segment.size > hot.rcv_edge - hot.rcv_nxt) return false;
-    const uint32_t newly_acked = segment.ack - hot.snd_una;
+    const uint32_t seq = segment.seq();
+    const uint32_t ack = segment.ack();
+    const uint32_t size = segment.size();
+    if ((segment.flags() & ~kPsh) != kAck || seq != hot.rcv_nxt) return false;
+    if (size > hot.rcv_edge - seq) return false;
+    const uint32_t newly_acked = ack - hot.snd_una;
     if (newly_acked > hot.snd_nxt - hot.snd_una) return false;  // old, or never sent
     const bool timestamps = (hot.flags & kHasTimestamps) != 0;
-    if (timestamps != segment.has_timestamps) return false;
-    if (timestamps && seq_lt(segment.ts_value, hot.ts_recent)) return false;
+    if (timestamps != segment.has_timestamps()) return false;
+    if (timestamps && seq_lt(segment.ts_value(), hot.ts_recent)) return false;
     // A pure ACK that moves nothing may be a duplicate or a window update.
-    if (segment.size == 0 && newly_acked == 0) return false;
-    if (segment.size > 0 && !event_room()) return false;
-    if (timestamps && hot.rcv_acked == segment.seq) hot.ts_recent = segment.ts_value;
+    if (size == 0 && newly_acked == 0) return false;
+    if (size > 0 && !event_room()) return false;
+    if (timestamps && hot.rcv_acked == seq) hot.ts_recent = segment.ts_value();
+    // One round trip a tick is timed: more of them would say the same to RFC 6298.
+    const bool timed = hot.heard_tick != now_tick_;
     hot.heard_tick = now_tick_;
-    ++predicted_;
-    hot.snd_wnd = segment.window << hot.snd_scale;
-    hot.snd_wl1 = segment.seq;
-    hot.snd_wl2 = segment.ack;
-    if (newly_acked != 0 && !acked_fast(hot, cold_[index], segment.ack))
-        acked(hot, segment.ack, segment);
-    if (segment.size > 0) {
-        hot.rcv_nxt += segment.size;
+    hot.snd_wnd = segment.window() << hot.snd_scale;
+    hot.snd_wl1 = seq;
+    hot.snd_wl2 = ack;
+    if (newly_acked != 0 && !acked_fast(hot, cold_[index], ack, timed))
+        acked(hot, ack, segment.whole());
+    if (size > 0) {
+        hot.rcv_nxt = seq + size;
         hot.rcv_read = hot.rcv_nxt;
-        emit(index, EventKind::kData, segment.data, segment.size);
+        emit(index, EventKind::kData, segment.data(), size);
         hot.flags |= kAckDelayed;
         mark_dirty(hot, index);
     }
@@ -104,8 +139,8 @@ void TcpCore::input_ipv6(size_t i) noexcept {
 
 // All of a short send queue is acknowledged: what acked() comes down to then. False: it is more
 // than that, and nothing was done.
-[[gnu::always_inline]] inline bool TcpCore::acked_fast(Hot& hot, Cold& cold,
-                                                       uint32_t ack) noexcept {
+[[gnu::always_inline]] inline bool TcpCore::acked_fast(Hot& hot, Cold& cold, uint32_t ack,
+                                                       bool timed) noexcept {
     constexpr uint32_t kSlowFlags = kRecovery | kFinQueued | kWantWritable | kReserved;
     const uint32_t bytes = ack - hot.snd_una;
     if ((hot.flags & kSlowFlags) != 0 || hot.sq_head != hot.sq_tail) return false;
@@ -113,7 +148,7 @@ void TcpCore::input_ipv6(size_t i) noexcept {
     if (hot.backoff != 0 || hot.srtt_us == 0) return false;
     if ((hot.flags & kRttTiming) != 0) {
         hot.flags &= ~kRttTiming;
-        rto::sample(hot, now_us() - hot.rtt_start_us);
+        if (timed) rto::sample(hot, now_us() - hot.rtt_start_us);
     }
     pool_.free(hot.sq_head);
     hot.sq_head = hot.sq_tail = hot.sq_next = kNoBlock;
@@ -128,7 +163,7 @@ void TcpCore::input_ipv6(size_t i) noexcept {
 }
 
 void TcpCore::flush(uint64_t now_ns) noexcept {
-    set_time(now_ns);
+    if (now_ns != now_ns_ || !started_) set_time(now_ns);
     for (uint32_t left = dirty_.size(); left > 0; --left) {
         const uint32_t index = dirty_.front();
         Hot& hot = hot_[index];
@@ -140,7 +175,6 @@ void TcpCore::flush(uint64_t now_ns) noexcept {
         hot.flags &= ~kDirty;
     }
     interface_.push();
-    update_gauges();
 }
 
 // For a segment behind others in flight.
@@ -175,14 +209,13 @@ void TcpCore::note_another(Hot& hot, Cold& cold, uint32_t start, send_queue::Cur
     if (frame == nullptr) return false;
 
     const bool timestamps = (hot.flags & kHasTimestamps) != 0;
-    std::memcpy(Interface::payload_of(*frame, timestamps ? 12 : 0), block.data + from, size);
+    base::copy_short(Interface::payload_of(*frame, timestamps ? 12 : 0), block.data + from, size);
     PlainFields fields;
     fields.dst_mac = hot.mac.data();
     // Usually all was read and the window has not shrunk enough to be worth moving its edge.
     const uint32_t left = hot.rcv_edge - hot.rcv_nxt;
-    const uint32_t shrunk = options_.receive_window_bytes - left;
-    const bool edge_stays = hot.rcv_read == hot.rcv_nxt && shrunk < cold.our_mss &&
-                            shrunk < options_.receive_window_bytes / 2;
+    const bool edge_stays =
+        hot.rcv_read == hot.rcv_nxt && options_.receive_window_bytes - left < edge_slack_;
     fields.window = edge_stays ? static_cast<uint16_t>(std::min(left >> hot.rcv_scale, 65535u))
                                : advertise(hot, cold);
     fields.remote_ip = remote_ip_of(hot.key);

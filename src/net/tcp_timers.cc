@@ -11,7 +11,7 @@ namespace cachee::net {
 using io::CloseReason;
 using stats::Counter;
 
-void TcpCore::run_timers() noexcept {
+void TcpCore::run_timers_due() noexcept {
     wheel_.advance(now_tick_, kTimersPerPoll, [this](uint32_t id) {
         if (id < half_base_) {
             hot_[id].armed_tick = 0;

@@ -42,6 +42,8 @@ class TimerWheel {
     void arm(uint32_t id, uint32_t tick) noexcept;
     void cancel(uint32_t id) noexcept;
     bool armed(uint32_t id) const noexcept { return nodes_[id].slot != kNone; }
+    // False: advance() to that tick has nothing to do, because it was there already.
+    bool due(uint32_t tick) const noexcept { return static_cast<int32_t>(tick - current_) >= 0; }
 
     // Calls fire(id) for each timer due at or before `tick`, in order of ticks, at most `budget`
     // times (moves between levels count too); what is left comes with the next call. fire may arm

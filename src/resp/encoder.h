@@ -20,15 +20,18 @@ enum class Protocol : uint8_t { kResp2 = 2, kResp3 = 3 };
 // '$' + digits + CRLF; at most 24 bytes.
 inline constexpr uint32_t kBulkHeaderBytesMax = 24;
 uint8_t* write_long_bulk_header(uint8_t* out, uint64_t bytes) noexcept;
+// "$10\r\n" to "$99\r\n", filled up to a word.
+inline constexpr auto kTwoDigitHeaders = [] {
+    std::array<std::array<char, 8>, 90> headers{};
+    for (int i = 0; i < 90; ++i) {
+        headers[i] = {'$', static_cast<char>('1' + i / 10), static_cast<char>('0' + i % 10), '\r',
+                      '\n'};
+    }
+    return headers;
+}();
 inline uint8_t* write_bulk_header(uint8_t* out, uint64_t bytes) noexcept {
-    if (bytes < 10 || bytes >= 100) return write_long_bulk_header(out, bytes);
-    const auto tens = static_cast<uint32_t>(bytes) * 103 >> 10;  // exact below 179
-    const auto ones = static_cast<uint32_t>(bytes) - 10 * tens;
-    out[0] = '$';
-    out[1] = static_cast<uint8_t>('0' + tens);
-    out[2] = static_cast<uint8_t>('0' + ones);
-    out[3] = '\r';
-    out[4] = '\n';
+    if (bytes - 10 >= 90) return write_long_bulk_header(out, bytes);
+    std::memcpy(out, kTwoDigitHeaders[bytes - 10].data(), kTwoDigitHeaders[0].size());
     return out + 5;
 }
 // Header, data, CRLF: kBulkHeaderBytesMax + data.size() + 2 bytes at most.

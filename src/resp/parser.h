@@ -120,4 +120,43 @@ struct ShortPair {
     return true;
 }
 
+// The most frequent request of all: a GET, in either case, of a key of 1 to 99 bytes.
+struct ShortGet {
+    std::string_view key;
+    size_t consumed;
+};
+inline constexpr uint32_t kShortGetKeyBytesMax = 99;
+// True: parse_command() with a fresh state and limits that allow two arguments of that size would
+// find "GET" and the key at the start of `buffer`. False says nothing about it.
+[[gnu::always_inline]] inline bool parse_short_get(std::string_view buffer,
+                                                   ShortGet& out) noexcept {
+    constexpr size_t kNameAt = 8;             // behind "*2\r\n$3\r\n"
+    constexpr size_t kCountAt = kNameAt + 6;  // behind "GET\r\n$"
+    const char* const p = buffer.data();
+    if (buffer.size() < kCountAt + 6) return false;
+    uint64_t name;  // and the two bytes behind it
+    std::memcpy(&name, p + kNameAt, sizeof name);
+    constexpr uint64_t kLowerCase = 0x202020;
+    constexpr uint64_t kGet = 0x240a0d746567;  // "get\r\n$" as a little-endian word
+    if (std::memcmp(p, "*2\r\n$3\r\n", kNameAt) != 0) return false;
+    if ((name | kLowerCase) << 16 != kGet << 16) return false;
+    uint32_t count;
+    std::memcpy(&count, p + kCountAt, sizeof count);
+    uint32_t bytes = (count & 0xff) - '0';
+    if (bytes - 1 >= 9) return false;  // '1'..'9'
+    size_t at = kCountAt + 4;
+    if (count >> 16 == 0x0a0d) [[likely]] {
+        const uint32_t digit = (count >> 8 & 0xff) - '0';
+        if (digit > 9) return false;
+        bytes = bytes * 10 + digit;
+    } else if ((count >> 8 & 0xffff) == 0x0a0d) {
+        at = kCountAt + 3;
+    } else {
+        return false;
+    }
+    if (buffer.size() < at + bytes + 2) return false;
+    out = {{p + at, bytes}, at + bytes + 2};
+    return true;
+}
+
 }  // namespace cachee::resp

@@ -139,6 +139,11 @@ class Model {
     void check(const std::string& key) {
         const Lookup lookup = partition_->find(hash_of(key), key, now_ms_, generation_);
         ASSERT_NE(lookup.status, FindStatus::kBusy);
+        const Lookup owners = partition_->find<By::kOwner>(hash_of(key), key, now_ms_, generation_);
+        ASSERT_EQ(owners.status, lookup.status) << where();
+        ASSERT_EQ(owners.value, lookup.value) << where();
+        ASSERT_EQ(owners.value_bytes, lookup.value_bytes) << where();
+        ASSERT_TRUE(Partition::still_valid(owners));
         last_was_hit_ = lookup.status == FindStatus::kHit;
         if (!last_was_hit_) return;
         ++hits_;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Benchmarks of the L1 GET: P1 (instructions and lines, hot) and P2 (time, cold, in bursts).
-//   l1_get_bench hot <gets>      runs l1_hot_gets() over hot keys: count its instructions with
-//   callgrind l1_get_bench find <gets>     the same for l1_hot_finds(): the hash given, no copy
+//   l1_get_bench hot <gets>      runs l1_hot_gets() over hot keys, as their owner does it: count
+//   its
+//                                instructions with callgrind
+//   l1_get_bench foreign <gets>  the same for l1_hot_foreign_gets(): as the other workers do it
+//   l1_get_bench find <gets>     the same for l1_hot_finds(): the owner's, the hash given, no copy
 //   l1_get_bench lines           prints how many lines a hit touches, and that it writes none
 //   l1_get_bench cold [MiB]      burst GETs against dependent loads, interleaved; prints JSON rows
 #include <sys/mman.h>
@@ -77,12 +80,14 @@ struct When {
 };
 
 // One GET as a worker makes it: hash, find, copy out, validate. Returns the value's bytes.
+template <By kBy>
 [[gnu::always_inline]] inline uint32_t get(const Partition& partition, const When& when,
                                            std::string_view key, uint8_t* reply) {
     const Lookup lookup =
-        partition.find(base::hash_key(key, when.hash_seed), key, when.now_ms, when.generation);
+        partition.find<kBy>(base::hash_key(key, when.hash_seed), key, when.now_ms, when.generation);
     if (lookup.status != FindStatus::kHit) return 0;
     copy_value(reply, lookup.value, lookup.value_bytes);
+    if (kBy == By::kOwner) return lookup.value_bytes;
     return Partition::still_valid(lookup) ? lookup.value_bytes : 0;
 }
 
@@ -95,7 +100,20 @@ extern "C" [[gnu::noinline]] uint64_t l1_hot_gets(const Partition* partition, Wh
     uint64_t bytes = 0;
     for (uint64_t done = 0; done < gets; done += key_count) {
         for (const Key* key = keys; key != keys + key_count; ++key) {
-            bytes += get(*partition, when, key->view(), reply);
+            bytes += get<By::kOwner>(*partition, when, key->view(), reply);
+        }
+    }
+    return bytes;
+}
+
+// The same by a worker that does not own the keys.
+extern "C" [[gnu::noinline]] uint64_t l1_hot_foreign_gets(const Partition* partition, When when,
+                                                          const Key* keys, size_t key_count,
+                                                          uint64_t gets, uint8_t* reply) {
+    uint64_t bytes = 0;
+    for (uint64_t done = 0; done < gets; done += key_count) {
+        for (const Key* key = keys; key != keys + key_count; ++key) {
+            bytes += get<By::kAnyone>(*partition, when, key->view(), reply);
         }
     }
     return bytes;
@@ -107,8 +125,8 @@ extern "C" [[gnu::noinline]] uint64_t l1_hot_finds(const Partition* partition, W
     uint64_t bytes = 0;
     for (uint64_t done = 0; done < gets; done += key_count) {
         for (size_t i = 0; i < key_count; ++i) {
-            const Lookup lookup =
-                partition->find(hashes[i], keys[i].view(), when.now_ms, when.generation);
+            const Lookup lookup = partition->find<By::kOwner>(hashes[i], keys[i].view(),
+                                                              when.now_ms, when.generation);
             bytes += lookup.value_bytes;
         }
     }
@@ -117,7 +135,9 @@ extern "C" [[gnu::noinline]] uint64_t l1_hot_finds(const Partition* partition, W
 
 namespace {
 
-int hot(uint64_t gets, bool find_only) {
+enum class Hot { kOwner, kForeign, kFind };
+
+int hot(uint64_t gets, Hot what) {
     auto store = make_store(16 << 20);
     std::vector<Key> keys;
     std::vector<uint64_t> hashes;
@@ -129,10 +149,19 @@ int hot(uint64_t gets, bool find_only) {
     uint8_t reply[64];
     When when{kSeed, kNowMs, kGeneration};
     asm volatile("" : "+m"(when));
-    const uint64_t bytes =
-        find_only ? l1_hot_finds(&store->partition(0), when, keys.data(), hashes.data(),
-                                 keys.size(), gets)
-                  : l1_hot_gets(&store->partition(0), when, keys.data(), keys.size(), gets, reply);
+    const Partition* const partition = &store->partition(0);
+    uint64_t bytes = 0;
+    switch (what) {
+        case Hot::kOwner:
+            bytes = l1_hot_gets(partition, when, keys.data(), keys.size(), gets, reply);
+            break;
+        case Hot::kForeign:
+            bytes = l1_hot_foreign_gets(partition, when, keys.data(), keys.size(), gets, reply);
+            break;
+        case Hot::kFind:
+            bytes = l1_hot_finds(partition, when, keys.data(), hashes.data(), keys.size(), gets);
+            break;
+    }
     return bytes == gets * kValueBytes ? 0 : 1;
 }
 
@@ -159,8 +188,8 @@ int lines() {
     for (uint64_t id = 0; id < ids; ++id) {
         const Key key = key_of_id(id);
         LineProbe::lines.clear();
-        const Lookup lookup = partition.find_with<LineProbe>(base::hash_key(key.view(), kSeed),
-                                                             key.view(), kNowMs, kGeneration);
+        const Lookup lookup = partition.find<By::kAnyone, LineProbe>(
+            base::hash_key(key.view(), kSeed), key.view(), kNowMs, kGeneration);
         if (lookup.status != FindStatus::kHit) return 1;
         touched.push_back(LineProbe::lines.size());
     }
@@ -226,6 +255,7 @@ template <size_t kBurst>
 double ns_per_get(const Partition& partition, const std::vector<Key>& requests) {
     uint8_t reply[kBurst][64];
     uint64_t hashes[kBurst];
+    Candidate candidates[kBurst];
     uint64_t hits = 0;
     const uint64_t start = base::monotonic_ns();
     for (size_t at = 0; at + kBurst <= requests.size(); at += kBurst) {
@@ -233,10 +263,12 @@ double ns_per_get(const Partition& partition, const std::vector<Key>& requests) 
             hashes[i] = base::hash_key(requests[at + i].view(), kSeed);
             partition.prefetch_bucket(hashes[i]);
         }
-        for (size_t i = 0; i < kBurst; ++i) partition.prefetch_item(hashes[i]);
         for (size_t i = 0; i < kBurst; ++i) {
-            const Lookup lookup =
-                partition.find(hashes[i], requests[at + i].view(), kNowMs, kGeneration);
+            candidates[i] = partition.look<By::kAnyone>(hashes[i]);
+        }
+        for (size_t i = 0; i < kBurst; ++i) {
+            const Lookup lookup = partition.take<By::kOwner>(
+                candidates[i], hashes[i], requests[at + i].view(), kNowMs, kGeneration);
             if (lookup.status != FindStatus::kHit) continue;
             copy_value(reply[i], lookup.value, lookup.value_bytes);
             hits += Partition::still_valid(lookup) ? 1 : 0;
@@ -323,10 +355,12 @@ int main(int argc, char** argv) {
     using namespace cachee::l1;
     const std::string mode = argc > 1 ? argv[1] : "";
     const uint64_t number = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 0;
-    if (mode == "hot") return hot(number != 0 ? number : 100'000, false);
-    if (mode == "find") return hot(number != 0 ? number : 100'000, true);
+    const uint64_t gets = number != 0 ? number : 100'000;
+    if (mode == "hot") return hot(gets, Hot::kOwner);
+    if (mode == "foreign") return hot(gets, Hot::kForeign);
+    if (mode == "find") return hot(gets, Hot::kFind);
     if (mode == "lines") return lines();
     if (mode == "cold") return cold(number != 0 ? number : 256);
-    std::fprintf(stderr, "usage: l1_get_bench hot|find [gets] | lines | cold [MiB]\n");
+    std::fprintf(stderr, "usage: l1_get_bench hot|foreign|find [gets] | lines | cold [MiB]\n");
     return 2;
 }

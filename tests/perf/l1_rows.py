@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prints the rows of p1.sh and p2.sh as JSON or as a table.
 
-l1_rows.py p1 FORMAT GETS GET_INSTRUCTIONS FIND_INSTRUCTIONS LINES_FILE
+l1_rows.py p1 FORMAT GETS GET_INSTRUCTIONS FOREIGN_INSTRUCTIONS FIND_INSTRUCTIONS LINES_FILE
 l1_rows.py p2 FORMAT ROWS_FILE
 """
 
@@ -15,16 +15,19 @@ def row(what, value, unit, promise=None, ambition=None, spread=None):
             "ambition": ambition, "holds": holds, "peer": None, "spread": spread}
 
 
-def rows_p1(gets, get_instructions, find_instructions, lines_file):
+def rows_p1(gets, get_instructions, foreign_instructions, find_instructions, lines_file):
     with open(lines_file, encoding="utf-8") as file:
         lines = json.load(file)
     per_get = round(int(get_instructions) / int(gets), 1)
+    per_foreign = round(int(foreign_instructions) / int(gets), 1)
     per_find = round(int(find_instructions) / int(gets), 1)
     spread = f"mean {lines['mean']}, p99 {lines['p99']}, max {lines['max']}"
     return [
-        row("hot GET of 20 + 20 bytes: hash, find, copy out, validate", per_get,
+        row("hot GET of 20 + 20 bytes by the key's owner: hash, find, copy out", per_get,
             "instructions", 90, 60, "exact count"),
-        row("of these: find, the hash given", per_find, "instructions", None, None, "exact count"),
+        row("the same by another worker: hash, find, copy out, validate", per_foreign,
+            "instructions", 90, 60, "exact count"),
+        row("of the owner's: find, the hash given", per_find, "instructions", None, None, "exact count"),
         row("cache lines of L1 touched by a hit, median", lines["median"], "lines", 2, None, spread),
         row("cache lines of L1 written by a hit", lines["written"], "lines", 0, None,
             "run on memory protected against writing"),

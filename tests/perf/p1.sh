@@ -16,6 +16,7 @@ per_get() {
     sed -n 's/.*Collected : \([0-9]*\).*/\1/p' "$scratch/log"
 }
 get=$(per_get hot l1_hot_gets)
+foreign=$(per_get foreign l1_hot_foreign_gets)
 find=$(per_get find l1_hot_finds)
 "$bench" lines >"$scratch/lines"
-/usr/bin/python3 "$(dirname "$0")/l1_rows.py" p1 "${2:-}" "$gets" "$get" "$find" "$scratch/lines"
+/usr/bin/python3 "$(dirname "$0")/l1_rows.py" p1 "${2:-}" "$gets" "$get" "$foreign" "$find" "$scratch/lines"

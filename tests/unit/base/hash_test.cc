@@ -43,26 +43,68 @@ uint64_t plain_hash(const std::string& key, uint64_t seed) {
         return value;
     };
     const uint64_t length = key.size();
-    uint64_t state = seed ^ fold(seed ^ 0xa0761d6478bd642fULL, length ^ 0xe7037ed1a0b428dbULL);
-    size_t at = 0;
-    for (; length - at > 16; at += 16) {
-        state =
-            fold(little_endian(at, 8) ^ 0xe7037ed1a0b428dbULL, little_endian(at + 8, 8) ^ state);
+    const uint64_t secret = seed ^ 0xa0761d6478bd642fULL;
+    uint64_t state = 0x8ebc6af09c88c6e3ULL + length * secret;
+    for (size_t at = 0; length - at > 16; at += 16) {
+        state = fold(little_endian(at, 8) ^ secret, little_endian(at + 8, 8) ^ state);
     }
-    const size_t left = length - at;
     uint64_t a = 0;
     uint64_t b = 0;
-    if (left >= 8) {
-        a = little_endian(at, 8);
+    if (length >= 8) {
+        a = little_endian(length > 16 ? length - 16 : 0, 8);
         b = little_endian(length - 8, 8);
-    } else if (left >= 4) {
-        a = little_endian(at, 4);
+    } else if (length >= 4) {
+        a = little_endian(0, 4);
         b = little_endian(length - 4, 4);
-    } else if (left > 0) {
-        a = little_endian(at, 1) << 16 | little_endian(at + left / 2, 1) << 8 |
+    } else if (length > 0) {
+        a = little_endian(0, 1) << 16 | little_endian(length / 2, 1) << 8 |
             little_endian(length - 1, 1);
     }
-    return fold(0x8ebc6af09c88c6e3ULL ^ length, fold(a ^ 0xe7037ed1a0b428dbULL, b ^ state));
+    return fold(fold(a ^ secret, b ^ state), 0x8ebc6af09c88c6e3ULL);
+}
+
+// What L1 takes from a hash: the bucket from the low half, the tag from 15 bits above it. Keys that
+// differ in a few digits only must spread over both as random numbers would.
+TEST(HashKey, NumberedKeys_SpreadOverBucketsAndTags) {
+    constexpr uint32_t kBuckets = 1024;
+    constexpr int kKeys = 64 * kBuckets;
+    for (const char* format : {"%d", "k%d", "user:%08d", "key:%012d", "%015d:session", "a-%030d"}) {
+        std::vector<uint32_t> buckets(kBuckets);
+        std::vector<uint32_t> tags(kBuckets);
+        for (int i = 0; i < kKeys; ++i) {
+            char key[64];
+            const int size = std::snprintf(key, sizeof key, format, i);
+            const uint64_t hash = hash_key({key, static_cast<size_t>(size)}, 0x5eed);
+            ++buckets[(uint64_t{static_cast<uint32_t>(hash)} * kBuckets) >> 32];
+            ++tags[hash >> 32 & (kBuckets - 1)];
+        }
+        for (const auto& counts : {buckets, tags}) {
+            double chi_squared = 0;
+            for (const uint32_t count : counts) chi_squared += (count - 64.0) * (count - 64.0) / 64;
+            // 1,023 degrees of freedom: mean 1,023, standard deviation 45.
+            EXPECT_LT(chi_squared, 1023 + 6 * 45) << format;
+        }
+    }
+}
+
+// Keys made so that a factor with a public constant only would be zero: all of them would collide.
+TEST(HashKey, KeysThatHoldThePublicConstants_DoNotCollide) {
+    const auto bytes_of = [](uint64_t word) {
+        return std::string(reinterpret_cast<const char*>(&word), sizeof word);
+    };
+    const uint64_t constants[] = {0xa0761d6478bd642fULL, 0xe7037ed1a0b428dbULL,
+                                  0x8ebc6af09c88c6e3ULL};
+    for (const uint64_t first : constants) {
+        for (const size_t words : {2U, 4U}) {
+            std::set<uint64_t> seen;
+            for (uint64_t i = 0; i < 1000; ++i) {
+                std::string key = bytes_of(first) + bytes_of(i);
+                if (words == 4) key += bytes_of(first) + bytes_of(i * 7919);
+                seen.insert(hash_key(key, 0x1234567890abcdefULL));
+            }
+            EXPECT_EQ(seen.size(), 1000U) << first << " " << words;
+        }
+    }
 }
 
 TEST(HashKey, AllLengths_AgreeWithTheDefinition) {

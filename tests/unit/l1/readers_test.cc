@@ -60,8 +60,8 @@ ReaderTally read_until(const std::atomic<bool>& stop, const Partition& partition
     while (!stop.load(std::memory_order_relaxed)) {
         const uint64_t id = rng.below(kKeys);
         const uint64_t hash = base::hash_key(keys[id], kHashSeed);
-        partition.prefetch_item(hash);
-        const Lookup lookup = partition.find(hash, keys[id], 1, 1);
+        const Candidate candidate = partition.look<By::kAnyone>(hash);
+        const Lookup lookup = partition.take<By::kAnyone>(candidate, hash, keys[id], 1, 1);
         if (lookup.status == FindStatus::kBusy) ++tally.busy;
         if (lookup.status != FindStatus::kHit) continue;
         if (lookup.value_bytes > sizeof words) {

@@ -256,7 +256,9 @@ TEST_F(StoreTest, Find_ReadOnlyMemory_WritesNoLine) {
     for (int i = 0; i < 2000; ++i) {
         const std::string key = "key" + std::to_string(i);
         partition_->prefetch_bucket(hash_of(key));
-        partition_->prefetch_item(hash_of(key));
+        const Candidate candidate = partition_->look<By::kOwner>(hash_of(key));
+        EXPECT_EQ(partition_->take<By::kOwner>(candidate, hash_of(key), key, 1, kGeneration).status,
+                  find(key).status);
         EXPECT_EQ(get(key), i < 1000 ? "value" : "(none)");
     }
     ASSERT_EQ(::mprotect(store_->base(), store_->bytes(), PROT_READ | PROT_WRITE), 0);
