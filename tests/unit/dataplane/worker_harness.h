@@ -90,6 +90,7 @@ class Harness {
     Worker& worker(uint32_t i = 0) { return *workers_[i]; }
     MemoryTransport& transport(uint32_t i = 0) { return *transports_[i]; }
     shm::Segment& segment() { return *segment_; }
+    l1::Store& store() { return *store_; }
     uint64_t counter(stats::Counter counter, uint32_t i = 0) {
         return segment_->worker(i)->counters.get(counter);
     }
