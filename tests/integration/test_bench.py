@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from harness.processes import free_port
+from harness import netns as namespaces
+from harness.processes import free_port, wait_until
 
 
 def cli_of(binaries):
@@ -145,3 +146,102 @@ def test_interrupt_reports_what_was_measured(references, binaries):
     report = json.loads(output)
     assert child.returncode == 0, output
     assert report["all"]["requests"] > 0 and report["good"], output
+
+
+# --- our own TCP in client role ---------------------------------------------------------------------
+
+OWN_TCP = ["--no-hugepages", "--keys", "300", "--verify", "--value-bytes", "percentiles:50=64,95=2000,100=20000",
+           "--reads", "80", "--timeout", "15", "--warmup", "0"]
+
+
+def memif_settings(directory, workers=1):
+    path = os.path.join(str(directory), "m.sock")
+    return path, {"driver": "dpdk", "workers": {"count": workers}, "listen": {"address": "10.9.0.1", "port": 6379},
+                  "dpdk": {"device": "net_memif0,role=server,socket-abstract=no,socket=" + path, "mbufs": 4096,
+                           "memory_mib": 64, "hugepages": False}, "l1": {"hugepages": "off"}}
+
+
+def start_on_memif(make_appliance, directory, l2, workers=1):
+    """The appliance cannot be asked over the kernel here: ready is what its log says."""
+    path, settings = memif_settings(directory, workers)
+    appliance = make_appliance(l2=l2, settings=settings, start=False)
+    appliance.start_dataplane()
+    if l2:
+        appliance.start_controlplane()
+    wait_until("the data plane is ready\n" + appliance.tail(), 30,
+               lambda: "ready:" in appliance.dataplane.tail(50) or not appliance.dataplane.alive)
+    appliance.address = ("10.9.0.1", 6379)
+    return appliance, ["--memif", path, "--local-ip", "10.9.0.2", *OWN_TCP]
+
+
+@pytest.mark.appliance_only
+def test_memory_link_clients_come_and_go(make_appliance, binaries, tmp_path):
+    appliance, options = start_on_memif(make_appliance, tmp_path, None)
+    for connections, pipeline in ((1, 1), (40, 8), (200, 2)):
+        result = bench(appliance, binaries, "-n", "5000", "-c", str(connections), "-P", str(pipeline), *options)
+        assert_clean(*result)
+        assert result[1]["all"]["requests"] == 5000
+        assert result[1]["misses"] == 0
+        assert result[1]["network"].startswith("net_memif0")
+    result = bench(appliance, binaries, "--rate", "3000", "-d", "1", "-c", "5", *options)
+    assert_clean(*result)
+
+
+@pytest.mark.appliance_only
+def test_memory_link_with_l2_behind(make_appliance, binaries, tmp_path):
+    appliance, options = start_on_memif(make_appliance, tmp_path, "valkey")
+    result = bench(appliance, binaries, "-n", "3000", "-c", "20", "-P", "4", *options)
+    assert_clean(*result)
+    assert result[1]["misses"] == 0
+    with appliance.outside() as wire:
+        assert wire.call("DBSIZE") == 300
+
+
+@pytest.mark.appliance_only
+def test_memory_link_two_threads_two_workers(make_appliance, binaries, tmp_path):
+    appliance, options = start_on_memif(make_appliance, tmp_path, None, workers=2)
+    result = bench(appliance, binaries, "-n", "4000", "-c", "20", "-P", "4", "-t", "2", *options)
+    assert_clean(*result)
+    assert result[1]["all"]["requests"] == 4000
+    assert result[1]["misses"] == 0
+
+
+@pytest.mark.appliance_only
+def test_memory_link_nobody_there_ends(binaries, tmp_path):
+    done = subprocess.run([cli_of(binaries), "bench", "10.9.0.1:6379", "--memif", str(tmp_path / "none.sock"),
+                           "--local-ip", "10.9.0.2", "--no-hugepages", "--timeout", "1"], capture_output=True,
+                          text=True, timeout=50)
+    assert done.returncode == 1
+    assert "link is down" in done.stderr and "error:" in done.stderr, done.stderr
+
+
+@pytest.mark.appliance_only
+def test_af_xdp_client_against_the_kernel(binaries, make_server):
+    """Our TCP in client role, through AF_XDP on one end of a veth pair, to a Redis on the kernel's TCP."""
+    reason = namespaces.available()
+    if reason:
+        pytest.skip(reason)
+    names = ["cachee-test-bench%d-%s" % (os.getpid(), end) for end in ("a", "b")]
+    for name in names:
+        namespaces.add(name)
+    try:
+        namespaces.veth_pair(names[0], "vethA", names[1], "vethB")
+        namespaces.run("ip", "address", "add", "198.18.250.1/30", "dev", "vethA", netns=names[0])
+        server = subprocess.Popen(["ip", "netns", "exec", names[0], "setpriv", "--pdeathsig", "KILL", "redis-server",
+                                   "--port", "6379", "--bind", "198.18.250.1", "--protected-mode", "no", "--save", "",
+                                   "--appendonly", "no"], stdout=subprocess.DEVNULL)
+        try:
+            time.sleep(1)
+            done = subprocess.run(["ip", "netns", "exec", names[1], cli_of(binaries), "bench", "198.18.250.1:6379",
+                                   "--driver", "dpdk", "--device", "net_af_xdp0,iface=vethB", "--local-ip",
+                                   "198.18.250.2", "--prefix-bits", "30", "--no-verify-checksums", "-n", "3000", "-c",
+                                   "10", "-P", "4", "--json", *OWN_TCP], capture_output=True, text=True, timeout=50)
+            report = json.loads(done.stdout) if done.stdout else None
+            assert_clean(done.returncode, report, done.stdout + done.stderr)
+            assert report["all"]["requests"] == 3000 and report["misses"] == 0
+        finally:
+            server.terminate()
+            server.wait(10)
+    finally:
+        for name in names:
+            namespaces.delete(name)

@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
     // The parsed forms say what was meant: "zipf" is "zipf:0.99".
     options.workload.distribution = workload->keys().text();
 
+    if (auto status = set_priority(options); !status) return fail(1, status.error().message);
     auto links = make_links(options.network);
     if (!links) return fail(1, links.error().message);
     for (const std::string& note : (*links)->notes()) fmt::print(stderr, "note: {}\n", note);

@@ -169,6 +169,12 @@ void add_network_options(CLI::App& app, Options& options) {
     app.add_flag("--no-verify-checksums", options.no_verify_checksums,
                  "dpdk: believe what arrives (memory links, veth)")
         ->group(group);
+    app.add_option(
+           "--priority", options.priority,
+           "run with this real-time priority (needs root; polling threads then own their cores)")
+        ->check(within(1, 90))
+        ->type_name("N")
+        ->group(group);
     app.add_option("--cores", options.cores, "pin the threads: a core each, as in 1,3")
         ->type_name("LIST")
         ->delimiter(',')

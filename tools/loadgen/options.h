@@ -28,6 +28,7 @@ struct Options {
     double warmup_seconds = 1;
     double timeout_seconds = 5;
     std::vector<uint32_t> cores;
+    uint32_t priority = 0;  // real-time, of the load's threads; 0: ordinary
     bool no_populate = false;
     bool verify = false;
 

@@ -4,12 +4,15 @@
 
 #include <fmt/format.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <thread>
 
 #include "base/clock.h"
@@ -54,6 +57,7 @@ class Worker {
           link_(links.link(plan.thread)),
           control_(control),
           load_(plan, workload, link_, stats),
+          priority_(static_cast<int>(options.priority)),
           core_(options.cores.empty() ? -1 : static_cast<int>(options.cores[plan.thread])),
           thread_([this] { run(); }) {}
     Worker(const Worker&) = delete;
@@ -74,6 +78,11 @@ class Worker {
             CPU_ZERO(&set);
             CPU_SET(static_cast<size_t>(core_), &set);
             pinned_ = pthread_setaffinity_np(pthread_self(), sizeof set, &set) == 0;
+        }
+        // One below the threads that only wake up now and then (set_priority()).
+        if (priority_ > 0) {
+            const sched_param parameters{.sched_priority = priority_};
+            pthread_setschedparam(pthread_self(), SCHED_FIFO, &parameters);
         }
         ::prctl(PR_SET_TIMERSLACK, 1);
         links_.thread_started();
@@ -105,6 +114,7 @@ class Worker {
     ClientLink& link_;
     Control& control_;
     LoadThread load_;
+    const int priority_;
     const int core_;
     Order taken_ = Order::kNone;
     std::atomic<int> done_{0};
@@ -240,6 +250,13 @@ class Lead {
 };
 
 }  // namespace
+
+base::Status set_priority(const Options& options) {
+    if (options.priority == 0) return {};
+    const sched_param parameters{.sched_priority = static_cast<int>(options.priority) + 1};
+    if (::sched_setscheduler(0, SCHED_FIFO, &parameters) == 0) return {};
+    return base::Error{std::string("--priority: ") + std::strerror(errno)};
+}
 
 Report run_load(const Options& options, const Workload& workload, Links& links) {
     catch_signals();

@@ -94,13 +94,16 @@ TEST(Reference, Examples_Loaded_AreGood) {
         {"quickstart-socket.yaml", DriverKind::kSocket},
         {"quickstart-tap.yaml", DriverKind::kDpdk},
         {"quickstart-af_xdp.yaml", DriverKind::kDpdk},
+        {"memif.yaml", DriverKind::kDpdk},
         {"sim.yaml", DriverKind::kSim}};
     for (const auto& [name, driver] : examples) {
         Config config;
         std::vector<Finding> findings;
         ASSERT_TRUE(load(conf(name), config, findings)) << findings.front().text();
         EXPECT_EQ(config.driver, driver) << name;
-        EXPECT_TRUE(parse_backend(config.l2.backend)) << name;
+        if (name != "memif.yaml") {  // standalone
+            EXPECT_TRUE(parse_backend(config.l2.backend)) << name;
+        }
     }
 }
 
