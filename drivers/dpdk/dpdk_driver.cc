@@ -318,7 +318,8 @@ Status DpdkDriver::init(const config::Dpdk& config, uint32_t worker_count,
         if (result != 0) status = impl_->device_error("does not describe itself", result);
     }
     if (status) {
-        // TSO only together with both checksums, which it implies.
+        // TSO only together with the TCP checksum, which it implies; the IP header's is made in
+        // DpdkPort where the device has none.
         constexpr uint64_t kChecksums =
             RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
         const uint64_t offered = impl_->device.tx_offload_capa;
@@ -326,7 +327,7 @@ Status DpdkDriver::init(const config::Dpdk& config, uint32_t worker_count,
         // net_tap refuses, and never sends, a TSO frame whose segments fill the MTU: it compares
         // tso_segsz plus all headers, Ethernet's too, with the MTU (rte_eth_tap.c, pmd_tx_burst).
         const bool sound = std::string(impl_->device.driver_name) != "net_tap";
-        if (impl_->tx_offloads == kChecksums && sound) {
+        if ((impl_->tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0 && sound) {
             impl_->tx_offloads |= offered & RTE_ETH_TX_OFFLOAD_TCP_TSO;
         }
         status = impl_->check_queues();

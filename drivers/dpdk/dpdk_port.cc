@@ -4,6 +4,7 @@
 
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_ip.h>
 #include <time.h>
 
 #include <algorithm>
@@ -45,14 +46,29 @@ Checksum tcp_checksum(uint64_t flags) {
     }
 }
 
-// Offload flags and header lengths of one frame; false when it asks for none.
-bool describe(const TxFrame& frame, rte_mbuf* mbuf) {
+// The header's checksum of a TSO frame for a device that cuts segments and sums them, but takes the
+// frame's own header as it is (virtio, vmxnet3).
+void sum_ip_header(const TxFrame& frame) {
+    auto* header = reinterpret_cast<rte_ipv4_hdr*>(frame.data + frame.l2_bytes);
+    header->hdr_checksum = 0;
+    header->hdr_checksum = rte_ipv4_cksum(header);
+}
+
+// Offload flags and header lengths of one frame; false when it asks for none. `device_sums_ip`: the
+// device makes the checksum of IPv4 headers.
+bool describe(const TxFrame& frame, rte_mbuf* mbuf, bool device_sums_ip) {
     mbuf->ol_flags = 0;
     if (frame.flags == 0) return false;
     const bool tso = (frame.flags & net::kTxTso) != 0;
     const bool v6 = (frame.flags & net::kTxIpv6) != 0;
     uint64_t flags = v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
-    if (!v6 && (tso || (frame.flags & net::kTxIpChecksum) != 0)) flags |= RTE_MBUF_F_TX_IP_CKSUM;
+    if (!v6 && (tso || (frame.flags & net::kTxIpChecksum) != 0)) {
+        if (device_sums_ip) {
+            flags |= RTE_MBUF_F_TX_IP_CKSUM;
+        } else {
+            sum_ip_header(frame);
+        }
+    }
     if (tso || (frame.flags & net::kTxTcpChecksum) != 0) flags |= RTE_MBUF_F_TX_TCP_CKSUM;
     if (tso) {
         flags |= RTE_MBUF_F_TX_TCP_SEG;
@@ -134,7 +150,7 @@ size_t DpdkPort::tx_burst(TxFrame* frames, size_t count) noexcept {
             auto* mbuf = static_cast<rte_mbuf*>(frame.handle);
             mbuf->data_len = static_cast<uint16_t>(frame.size);
             mbuf->pkt_len = frame.size;
-            offloads |= describe(frame, mbuf);
+            offloads |= describe(frame, mbuf, info_.tx_ip_checksum);
             mbufs[i] = mbuf;
         }
         const uint16_t sent =

@@ -26,6 +26,20 @@ def test_streams_arrive_whole(peer, seed):
     assert total == {"drop_checksum": 0, "drop_malformed": 0, "drop_no_buffer": 0}
 
 
+def test_segmentation_is_left_to_devices_that_offer_it(peer):
+    """Large replies leave in frames far larger than the MTU, and arrive whole. e1000e's driver offers none."""
+    with streams.dial(peer) as wire:
+        assert wire.call("SET", "tso", b"t" * 400_000) == b"OK"
+        before = peer.counters()
+        assert wire.call("GET", "tso") == b"t" * 400_000
+    frames, size = (sum(after[name] - was[name] for after, was in zip(peer.counters(), before))
+                    for name in ("frames_out", "frame_bytes_out"))
+    largest = 1600 if peer.nic == "e1000e" else 16384
+    assert size / frames <= largest, (frames, size)
+    if peer.nic != "e1000e":
+        assert size / frames > 1600, "%d bytes left in %d frames" % (size, frames)
+
+
 def test_connections_come_and_go(peer, seed):
     streams.many_connections(peer, clients=5, each=2)
     streams.half_close(peer, seed, replies=2)
