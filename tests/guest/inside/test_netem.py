@@ -62,6 +62,9 @@ class BehindBridge(Appliance):
         if self.driver == "tap":
             wait_until("the tap device is there\n" + self.dataplane.tail(), 60, lambda: "cacheetap" in
                        namespaces.run("ip", "-o", "link", netns=self.bridge_netns) or not self.dataplane.alive)
+            # net_tap gives both ends one address, and a bridge keeps frames for a port's own address.
+            namespaces.run("ip", "link", "set", "cacheetap", "address", "02:00:00:00:00:01",
+                           netns=self.bridge_netns)
             self._join("cacheetap")
             self.ports.append("cacheetap")
 
