@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "base/assert.h"
 
@@ -82,6 +83,19 @@ bool describe(const TxFrame& frame, rte_mbuf* mbuf, bool device_sums_ip) {
 }
 
 }  // namespace
+
+// The list where the device has one; else all groups; else everything, which is dropped later.
+bool DpdkPort::accept_multicast(const net::MacAddress* groups, size_t count) {
+    std::vector<rte_ether_addr> addresses(count);
+    for (size_t i = 0; i < count; ++i) {
+        std::copy(groups[i].begin(), groups[i].end(), addresses[i].addr_bytes);
+    }
+    if (rte_eth_dev_set_mc_addr_list(port_id_, addresses.data(), static_cast<uint32_t>(count)) ==
+        0) {
+        return true;
+    }
+    return rte_eth_allmulticast_enable(port_id_) == 0 || rte_eth_promiscuous_enable(port_id_) == 0;
+}
 
 size_t DpdkPort::rx_burst(RxFrame* frames, size_t max) noexcept {
     rte_mbuf* mbufs[kChunk];

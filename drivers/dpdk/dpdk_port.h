@@ -21,6 +21,7 @@ class DpdkPort final : public net::FramePort {
         : info_(info), tx_pool_(tx_pool), counters_(counters), port_id_(port_id), queue_(queue) {}
 
     const net::PortInfo& info() const noexcept override { return info_; }
+    bool accept_multicast(const net::MacAddress* groups, size_t count) override;
     size_t rx_burst(net::RxFrame* frames, size_t max) noexcept override;
     void rx_release(const net::RxFrame* frames, size_t count) noexcept override;
     size_t tx_alloc(net::TxFrame* frames, size_t count) noexcept override;

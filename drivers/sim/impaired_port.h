@@ -28,6 +28,9 @@ class ImpairedPort final : public net::FramePort {
     ~ImpairedPort() override;
 
     const net::PortInfo& info() const noexcept override { return info_; }
+    bool accept_multicast(const net::MacAddress* groups, size_t count) override {
+        return inner_->accept_multicast(groups, count);
+    }
     size_t rx_burst(net::RxFrame* frames, size_t max) noexcept override;
     void rx_release(const net::RxFrame* frames, size_t count) noexcept override;
     size_t tx_alloc(net::TxFrame* frames, size_t count) noexcept override;

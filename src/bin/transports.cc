@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "config/address.h"
 #include "drivers/dpdk/dpdk_driver.h"
 #include "drivers/sim/impaired_port.h"
 #include "drivers/sim/sim_gateway.h"
@@ -60,6 +61,23 @@ class SocketTransports final : public Transports {
 };
 
 // --- our TCP over frame ports -------------------------------------------------------------------
+
+base::Status set_ipv6(const config::Ip& section, net::Ipv6Options& options) {
+    options.enabled = section.ipv6;
+    options.accept_router_advertisements = section.router_advertisements;
+    for (const std::string& text : section.ipv6_addresses) {
+        config::Ipv6Prefix prefix;
+        if (!config::parse_ipv6_prefix(text, prefix)) {
+            return base::Error{"ip.ipv6_addresses: \"" + text + "\" is not an address and prefix"};
+        }
+        options.addresses.push_back({net::Ipv6Address{prefix.address}, prefix.bits});
+    }
+    if (section.ipv6_gateway.empty()) return {};
+    const auto gateway = net::parse_ipv6_address(section.ipv6_gateway);
+    if (!gateway) return base::Error{"ip.ipv6_gateway: it is not an IPv6 address"};
+    options.gateway = *gateway;
+    return {};
+}
 
 base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
     const auto address = net::parse_ipv4_address(config.listen.address);
@@ -117,6 +135,10 @@ base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
     options.slow_reader_grace_ms = config.tcp.slow_reader_grace_ms;
     options.buffers_low_percent = config.tcp.buffers_low_percent;
     options.verify_checksums = config.tcp.verify_checksums;
+    options.vlan_id = config.ip.vlan_id;
+    options.neighbours_max = config.ip.neighbours_max;
+    options.icmp_replies_per_s = config.ip.icmp_replies_per_s;
+    if (base::Status status = set_ipv6(config.ip, options.ipv6); !status) return status.error();
     options.secret_seed = base::random_seed();
     return options;
 }
@@ -156,9 +178,18 @@ class DpdkTransports final : public Transports {
             auto transport =
                 net::TcpTransport::create(*made->ports_[i], options.value(), counters[i]);
             if (!transport) return transport.error();
+            if (i == 0 && !transport.value()->hears_groups()) {
+                base::log_line("cachee-dataplane", base::Severity::kWarning,
+                               "dpdk.device takes no multicast frames: IPv6 neighbours may not "
+                               "find this host");
+            }
             made->transports_.push_back(std::move(transport).value());
         }
         made->listen_ = endpoint(config.listen.address, config.listen.port);
+        for (const std::string& text : config.ip.ipv6_addresses) {
+            const std::string address = "[" + text.substr(0, text.find('/')) + "]";
+            made->listen_ += ", " + endpoint(address, config.listen.port);
+        }
         return std::unique_ptr<Transports>(std::move(made));
     }
     ~DpdkTransports() override {
@@ -205,6 +236,7 @@ class SimTransports final : public Transports {
         gateway.tcp = options.value();
         gateway.tcp.local_ip = options->local_ip ^ 1;  // another host of the same subnet
         gateway.tcp.listen_port = 0;
+        gateway.tcp.ipv6 = {};  // it speaks IPv4 only
         auto started = sim::SimGateway::start(made->link_->end(1), gateway);
         if (!started) return started.error();
         made->gateway_ = std::move(started).value();

@@ -133,6 +133,38 @@ bool is_private_ipv4(uint32_t address) {
            within(0xc0a80000, 16) || within(0xa9fe0000, 16) || within(0xc6120000, 15);
 }
 
+bool parse_ipv6(const std::string& text, std::array<uint8_t, 16>& address) {
+    in6_addr parsed;
+    if (text.find('\0') != std::string::npos || inet_pton(AF_INET6, text.c_str(), &parsed) != 1) {
+        return false;
+    }
+    std::copy(std::begin(parsed.s6_addr), std::end(parsed.s6_addr), address.begin());
+    return !IN6_IS_ADDR_V4MAPPED(&parsed) && !IN6_IS_ADDR_V4COMPAT(&parsed);
+}
+
+bool parse_ipv6_prefix(const std::string& text, Ipv6Prefix& prefix) {
+    const size_t slash = text.find('/');
+    if (slash == std::string::npos || !parse_ipv6(text.substr(0, slash), prefix.address)) {
+        return false;
+    }
+    const char* const end = text.data() + text.size();
+    const auto [at, error] = std::from_chars(text.data() + slash + 1, end, prefix.bits);
+    const auto& bytes = prefix.address;
+    const bool none = std::all_of(bytes.begin(), bytes.end(), [](uint8_t b) { return b == 0; });
+    const bool loopback = bytes[15] == 1 && std::all_of(bytes.begin(), bytes.end() - 1,
+                                                        [](uint8_t b) { return b == 0; });
+    const bool multicast = bytes[0] == 0xff;
+    return error == std::errc{} && at == end && prefix.bits >= 1 && prefix.bits <= 128 && !none &&
+           !loopback && !multicast;
+}
+
+bool is_private_ipv6(const std::array<uint8_t, 16>& address) {
+    const bool loopback = address[15] == 1 && std::all_of(address.begin(), address.end() - 1,
+                                                          [](uint8_t b) { return b == 0; });
+    const bool link_local = address[0] == 0xfe && (address[1] & 0xc0) == 0x80;
+    return loopback || link_local || (address[0] & 0xfe) == 0xfc;
+}
+
 base::Result<BackendAddress> parse_backend(const std::string& url) {
     std::string_view rest = url;
     if (rest.starts_with("rediss://") || rest.starts_with("valkeys://")) {

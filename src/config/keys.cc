@@ -37,6 +37,8 @@ namespace {
     {#path, KeyType::kText, 0, "", 0, 0, 0, "", KeyRule::rule, meaning, FIELD(path)},
 #define LIST(path, type, unit, min, max, meaning) \
     {#path, KeyType::type, 4, unit, min, max, 0, "", KeyRule::kNone, meaning, FIELD(path)},
+#define TEXTS(path, rule, meaning) \
+    {#path, KeyType::kTextList, 4, "", 0, 0, 0, "", KeyRule::rule, meaning, FIELD(path)},
 
 constexpr KeyInfo kKeys[] = {
 #include "config/key_rows.inc"
@@ -174,6 +176,16 @@ std::string check_text(const KeyInfo& key, const std::string& text) {
             uint32_t address = 0;
             const bool empty = text.empty() && key.rule == KeyRule::kIpv4OrEmpty;
             return empty || parse_ipv4(text, address) ? "" : "is not an IPv4 address";
+        }
+        case KeyRule::kIpv6OrEmpty: {
+            std::array<uint8_t, 16> address;
+            return text.empty() || parse_ipv6(text, address) ? "" : "is not an IPv6 address";
+        }
+        case KeyRule::kIpv6Prefix: {
+            Ipv6Prefix prefix;
+            return parse_ipv6_prefix(text, prefix)
+                       ? ""
+                       : "is not a host's IPv6 address with its prefix length";
         }
         case KeyRule::kBackend: {
             if (text.empty()) {
@@ -324,7 +336,9 @@ std::string allowed_text(const KeyInfo& key) {
             return text;
         }
         case KeyType::kTextList:
-            return "a list of texts";
+            return key.rule == KeyRule::kIpv6Prefix
+                       ? "a list of IPv6 addresses such as \"fd00::1/64\""
+                       : "a list of texts";
         case KeyType::kText:
             break;
     }
@@ -337,6 +351,8 @@ std::string allowed_text(const KeyInfo& key) {
             return "an IPv4 address such as 127.0.0.1";
         case KeyRule::kIpv4OrEmpty:
             return "an IPv4 address such as 10.0.0.1, or empty";
+        case KeyRule::kIpv6OrEmpty:
+            return "an IPv6 address such as fe80::1, or empty";
         case KeyRule::kBackend:
             return "redis://[user:password@]host:port, or empty";
         default:

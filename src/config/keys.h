@@ -32,6 +32,8 @@ enum class KeyRule : uint8_t {
     kAbsolutePath,
     kIpv4,
     kIpv4OrEmpty,
+    kIpv6OrEmpty,
+    kIpv6Prefix,
     kSecret,   // never printed in a finding
     kBackend,  // parse_backend(), or empty; never printed: it may hold a password
 };

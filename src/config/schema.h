@@ -83,6 +83,16 @@ struct Tcp {                                 // src/net only
     bool verify_checksums = true;            // false: veth peers that leave them unfinished
 };
 
+struct Ip {                                  // src/net only, beside listen.address
+    uint16_t vlan_id = 0;                    // 0: untagged
+    bool ipv6 = false;
+    std::vector<std::string> ipv6_addresses = {};  // "fd00::1/64", at most 4; link-local is always there
+    std::string ipv6_gateway;                // empty: from router advertisements
+    bool router_advertisements = true;       // false: only ipv6_gateway
+    uint32_t neighbours_max = 256;           // per worker, and as many for IPv4 (ARP)
+    uint32_t icmp_replies_per_s = 1000;      // per worker; as many of ARP and ND
+};
+
 struct Dpdk {
     std::string device;                      // PCI address "0000:3b:00.0" or vdev "net_tap0,iface=x"
     std::vector<std::string> eal_args = {};  // appended to what cachee passes itself
@@ -159,6 +169,7 @@ struct Config {
     Workers workers;
     Listen listen;
     Tcp tcp;
+    Ip ip;
     Dpdk dpdk;
     Sim sim;
     Impairment impairment;

@@ -95,6 +95,61 @@ void check_drivers(const Config& config, Conflicts& conflicts) {
     }
 }
 
+bool within(const std::array<uint8_t, 16>& address, const Ipv6Prefix& prefix) {
+    for (uint32_t bit = 0; bit < prefix.bits; ++bit) {
+        const uint32_t shift = 7 - bit % 8;
+        if (((address[bit / 8] ^ prefix.address[bit / 8]) >> shift & 1) != 0) return false;
+    }
+    return true;
+}
+
+void check_ipv6_gateway(const Config& config, const std::vector<Ipv6Prefix>& prefixes,
+                        Conflicts& conflicts) {
+    std::array<uint8_t, 16> gateway;
+    if (config.ip.ipv6_gateway.empty() || !parse_ipv6(config.ip.ipv6_gateway, gateway)) return;
+    const bool link_local = gateway[0] == 0xfe && (gateway[1] & 0xc0) == 0x80;
+    const bool on_link = std::any_of(prefixes.begin(), prefixes.end(),
+                                     [&](const Ipv6Prefix& p) { return within(gateway, p); });
+    if (!link_local && !on_link) {
+        conflicts.push_back({"ip.ipv6_gateway",
+                             "is neither link-local nor within a prefix of ip.ipv6_addresses, so "
+                             "it cannot be reached"});
+    }
+}
+
+// REQUIRES: what check_text() lets through.
+void check_ip(const Config& config, Conflicts& conflicts) {
+    const Ip& ip = config.ip;
+    if (config.driver == DriverKind::kSocket && (ip.ipv6 || ip.vlan_id != 0)) {
+        conflicts.push_back({ip.ipv6 ? "ip.ipv6" : "ip.vlan_id",
+                             "is for the drivers dpdk and sim; with driver socket the kernel has "
+                             "the addresses and tags"});
+    }
+    if (!ip.ipv6 && (!ip.ipv6_addresses.empty() || !ip.ipv6_gateway.empty())) {
+        conflicts.push_back({"ip.ipv6", "is false and IPv6 addresses are given; set it to true"});
+    }
+    if (ip.ipv6 && config.driver == DriverKind::kDpdk && config.dpdk.mtu < 1280) {
+        conflicts.push_back({"dpdk.mtu", "is below 1280, which IPv6 needs (ip.ipv6)"});
+    }
+    if (ip.ipv6_addresses.size() > 4) {
+        conflicts.push_back({"ip.ipv6_addresses", "has more than 4 addresses"});
+    }
+    std::vector<Ipv6Prefix> prefixes;
+    for (const std::string& text : ip.ipv6_addresses) {
+        Ipv6Prefix prefix;
+        if (!parse_ipv6_prefix(text, prefix)) continue;
+        prefixes.push_back(prefix);
+        if (config.listen.password.empty() && !is_private_ipv6(prefix.address)) {
+            conflicts.push_back(
+                {"listen.password",
+                 "protected mode: " + text +
+                     " of ip.ipv6_addresses can be reached from outside and no password is set; "
+                     "set listen.password, or use an address of fc00::/7"});
+        }
+    }
+    check_ipv6_gateway(config, prefixes, conflicts);
+}
+
 void check_memory(const Config& config, Conflicts& conflicts) {
     const uint64_t workers =
         config.workers.cores.empty() ? config.workers.count : config.workers.cores.size();
@@ -137,6 +192,7 @@ std::vector<Conflict> find_conflicts(const Config& config) {
     check_workers(config, conflicts);
     check_listen(config, conflicts);
     check_drivers(config, conflicts);
+    check_ip(config, conflicts);
     check_memory(config, conflicts);
     check_l2(config, conflicts);
     return conflicts;

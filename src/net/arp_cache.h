@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Address resolution (RFC 826): a bounded cache of next hops. Only addresses that this host asked
 // for are entered, so that a flood of announcements cannot fill it; entries that exist follow later
-// announcements. It decides when to ask again and sends nothing itself. Worker thread only.
+// announcements. It decides when to ask again and sends nothing itself. Worker thread only; sized
+// at construction.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <vector>
 
 #include "net/bytes.h"
 #include "net/frame_port.h"
@@ -14,7 +15,6 @@ namespace cachee::net {
 
 class ArpCache {
   public:
-    static constexpr uint32_t kEntries = 64;
     static constexpr uint32_t kAskAgainTicks = 250;     // about 0.26 s between requests
     static constexpr uint32_t kFreshTicks = 60 * 1000;  // about a minute, then it is asked again
     static constexpr uint32_t kAsksMax = 4;             // unanswered: a fresh entry turns unknown
@@ -25,6 +25,8 @@ class ArpCache {
         bool ask = false;  // the caller should send a request now
         MacAddress mac{};
     };
+
+    explicit ArpCache(uint32_t entries_max) : entries_(entries_max) {}
 
     Answer resolve(uint32_t ip, uint32_t tick) noexcept {
         Entry* entry = find(ip);
@@ -90,7 +92,7 @@ class ArpCache {
         return *best;
     }
 
-    std::array<Entry, kEntries> entries_{};
+    std::vector<Entry> entries_;
 };
 
 }  // namespace cachee::net

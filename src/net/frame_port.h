@@ -65,6 +65,15 @@ class FramePort {
 
     virtual const PortInfo& info() const noexcept = 0;
 
+    // Frames to these group addresses are received too, instead of those of the last call. Main
+    // thread, before the first burst. False: the port filters, and cannot be told. A port that does
+    // not filter has nothing to do.
+    virtual bool accept_multicast(const MacAddress* groups, size_t count) {
+        static_cast<void>(groups);
+        static_cast<void>(count);
+        return true;
+    }
+
     // Takes up to `max` received frames. Each is held by the caller until rx_release(), which may
     // come in any order and any number of polls later, but the driver has a bounded number of them.
     virtual size_t rx_burst(RxFrame* frames, size_t max) noexcept = 0;

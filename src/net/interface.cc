@@ -34,9 +34,11 @@ Interface::Interface(FramePort& port, const InterfaceOptions& options,
       ethernet_high_(mac_word(info_.mac) >> 16 | uint64_t{0x00450008} << 32),
       local_ip_be_(__builtin_bswap32(options.local_ip)),
       pseudo_sum_(checksum_fold(pseudo_header_sum(options.local_ip, 0, kProtocolTcp, 0))),
+      arp_(options.neighbours_max),
       neighbours_(options.ipv6.enabled ? options.neighbours_max : 0),
       reply_limit_(options.icmp_replies_per_s, {options.secret_seed, 1}),
       control_limit_(options.icmp_replies_per_s, {options.secret_seed, 2}) {
+    test_nonce_ = siphash_128({options.secret_seed, 3}, mac_word(info_.mac), 4);
     if (options_.ipv6.enabled) assign_ipv6_addresses();
 }
 

@@ -138,6 +138,7 @@ class Interface {
     uint32_t tso_payload_max(uint32_t option_bytes, bool ipv6) const noexcept;
 
     bool has_ipv6() const noexcept { return options_.ipv6.enabled; }
+    bool hears_groups() const noexcept { return hears_groups_; }
     // Our address to talk to that one from; nullptr: there is none.
     const Ipv6Address* source_for(const Ipv6Address& remote) const noexcept;
 
@@ -178,6 +179,7 @@ class Interface {
     void tag_staged() noexcept;
     void handle_arp(const uint8_t* data, uint32_t size, uint32_t tick) noexcept;
     void handle_icmp(const RxFrame& frame, const Ipv4Packet& packet, uint32_t tick) noexcept;
+    void defend_address(uint32_t tick) noexcept;
     void send_arp(uint16_t operation, const MacAddress& dst, const MacAddress& target_mac,
                   uint32_t target_ip) noexcept;
     void write_ipv4(uint8_t* p, uint32_t dst_ip, uint8_t protocol, uint32_t total) noexcept;
@@ -194,8 +196,7 @@ class Interface {
     void assign_ipv6_addresses();
     LocalAddress* find_local(const Ipv6Address& address) noexcept;
     bool joined(const Ipv6Address& group) const noexcept;
-    bool ipv6_addresses_good(const RxFrame& frame, const Ipv6Packet& packet,
-                             const Packet& link) noexcept;
+    bool ipv6_addresses_good(const Ipv6Packet& packet, const Packet& link) noexcept;
 
     // --- interface_neighbours.cc
     struct Router {
@@ -206,6 +207,7 @@ class Interface {
                           const Ipv6Address& dst, uint32_t bytes, uint8_t hops) noexcept;
     void finish_icmpv6(TxFrame& frame, uint8_t* icmp, uint32_t bytes) noexcept;
     TxFrame* control_frame() noexcept;
+    const uint8_t* nonce() const noexcept { return reinterpret_cast<const uint8_t*>(&test_nonce_); }
     void send_solicitation(const Ipv6Address& target, const uint8_t* mac,
                            const Ipv6Address& src) noexcept;
     void send_advertisement(const LocalAddress& local, const Ipv6Address& to,
@@ -249,13 +251,17 @@ class Interface {
     std::array<TxFrame, kSpareMax> spare_;
     size_t tagged_count_ = 0;  // of the staged frames: those that the port did not take
     ArpCache arp_;
+    uint32_t defended_tick_ = 0;
+    bool defended_ = false;
     std::array<LocalAddress, Ipv6Options::kAddressesMax + 1> local_;  // the link-local one first
     uint32_t local_count_ = 0;
     NeighbourCache neighbours_;
     std::array<Router, 4> routers_{};  // from advertisements, the first that lives is used
     RateLimit reply_limit_;            // echo replies and errors
     RateLimit control_limit_;          // answers of ARP and neighbour discovery
+    bool hears_groups_ = true;
     bool testing_addresses_ = false;
+    uint64_t test_nonce_ = 0;  // of our tests: 48 bits
     uint32_t tested_tick_ = 0;
     uint32_t solicited_router_tick_ = 0;
     uint32_t router_solicitations_ = 0;

@@ -27,9 +27,14 @@ void Interface::handle_arp(const uint8_t* data, uint32_t size, uint32_t tick) no
         count(Counter::drop_malformed);
         return;
     }
-    const bool multicast = (packet.sender_mac[0] & 1) != 0;
-    if (multicast || packet.sender_ip == options_.local_ip) {
-        count(Counter::drop_not_for_us);  // nonsense, or another host that claims our address
+    const bool group = (packet.sender_mac[0] & 1) != 0 || packet.sender_ip >= 0xe0000000 ||
+                       packet.sender_ip >> 24 == 127;
+    if (group) {
+        count(Counter::drop_source);
+        return;
+    }
+    if (packet.sender_ip == options_.local_ip) {
+        defend_address(tick);
         return;
     }
     if (packet.sender_ip != 0 && arp_.learn(packet.sender_ip, packet.sender_mac, tick)) {
@@ -42,6 +47,17 @@ void Interface::handle_arp(const uint8_t* data, uint32_t size, uint32_t tick) no
             count(Counter::drop_rate_limited);
         }
     }
+}
+
+// Another host claims our address. RFC 5227, 2.4 (b): say once whose it is, and then no more for a
+// while, or two hosts would do nothing else.
+void Interface::defend_address(uint32_t tick) noexcept {
+    constexpr uint32_t kDefendTicks = 10 * 954;
+    count(Counter::arp_conflicts);
+    if (defended_ && seq_lt(tick, defended_tick_ + kDefendTicks)) return;
+    defended_ = true;
+    defended_tick_ = tick;
+    send_arp(1, kBroadcast, MacAddress{}, options_.local_ip);
 }
 
 void Interface::send_arp(uint16_t operation, const MacAddress& dst, const MacAddress& target_mac,

@@ -21,6 +21,11 @@ void Interface::assign_ipv6_addresses() {
         if (local_count_ == local_.size()) break;
         assign(assigned.address, assigned.prefix_bits);
     }
+    std::array<MacAddress, Ipv6Options::kAddressesMax + 2> groups;
+    size_t count = 0;
+    groups[count++] = multicast_mac_of(kAllNodes);
+    for (uint32_t i = 0; i < local_count_; ++i) groups[count++] = multicast_mac_of(local_[i].group);
+    hears_groups_ = port_.accept_multicast(groups.data(), count);
 }
 
 Interface::LocalAddress* Interface::find_local(const Ipv6Address& address) noexcept {
@@ -51,16 +56,12 @@ const Ipv6Address* Interface::source_for(const Ipv6Address& remote) const noexce
     return best;
 }
 
-bool Interface::ipv6_addresses_good(const RxFrame& frame, const Ipv6Packet& packet,
-                                    const Packet& link) noexcept {
+bool Interface::ipv6_addresses_good(const Ipv6Packet& packet, const Packet& link) noexcept {
     const Ipv6Address src = packet.src();
     const Ipv6Address dst = packet.dst();
     // Only a neighbour solicitation of duplicate address detection has no source (RFC 4861, 7.1.1).
     const bool nobody = src.unspecified() && packet.protocol != kProtocolIcmpv6;
-    // What was sent from here and came back: a loop, or a switch that returns groups (RFC 7527).
-    const bool echo = std::memcmp(frame.data + 6, info_.mac.data(), 6) == 0;
-    if (nobody || echo || src.multicast() || src.loopback_or_embedded() ||
-        find_local(src) != nullptr) {
+    if (nobody || src.multicast() || src.loopback_or_embedded() || find_local(src) != nullptr) {
         count(Counter::drop_source);
         return false;
     }
@@ -79,7 +80,7 @@ Received Interface::handle_ipv6(const RxFrame& frame, const Packet& link, uint32
         count(Counter::drop_malformed);
         return Received::kNone;
     }
-    if (!ipv6_addresses_good(frame, packet, link)) return Received::kNone;
+    if (!ipv6_addresses_good(packet, link)) return Received::kNone;
     if (verdict != Ipv6Verdict::kGood) {
         const bool fragment = verdict == Ipv6Verdict::kFragment;
         count(fragment ? Counter::drop_fragment : Counter::drop_ipv6_extension);

@@ -28,6 +28,7 @@ constexpr uint8_t kListenerReport = 143;
 
 constexpr uint8_t kSourceLinkAddress = 1;  // options
 constexpr uint8_t kTargetLinkAddress = 2;
+constexpr uint8_t kNonce = 14;
 
 constexpr uint8_t kDiscoveryHops = 255;  // a router would have taken one: the sender is on the link
 constexpr uint32_t kSolicitationBytes = 24;
@@ -48,7 +49,8 @@ bool find_link_option(const uint8_t* p, uint32_t bytes, uint8_t kind,
     while (bytes >= 2) {
         const uint32_t length = p[1] * 8u;
         if (length == 0 || length > bytes) return false;
-        if (p[0] == kind && length == kLinkOptionBytes && (p[2] & 1) == 0) link = p + 2;
+        const bool fits = length == kLinkOptionBytes && (kind == kNonce || (p[2] & 1) == 0);
+        if (p[0] == kind && fits) link = p + 2;
         p += length;
         bytes -= length;
     }
@@ -83,7 +85,8 @@ TxFrame* Interface::control_frame() noexcept {
 }
 
 // `mac` nullptr: to the group of all who could have the address. `src` unspecified: a test for
-// duplicates, without our link address.
+// duplicates, with a nonce instead of our link address, by which one that comes back is known for
+// our own (RFC 7527).
 void Interface::send_solicitation(const Ipv6Address& target, const uint8_t* mac,
                                   const Ipv6Address& src) noexcept {
     TxFrame* const frame = control_frame();
@@ -91,16 +94,14 @@ void Interface::send_solicitation(const Ipv6Address& target, const uint8_t* mac,
     const Ipv6Address dst = mac == nullptr ? solicited_node_of(target) : target;
     MacAddress dst_mac = multicast_mac_of(dst);
     if (mac != nullptr) std::memcpy(dst_mac.data(), mac, 6);
-    const uint32_t bytes = kSolicitationBytes + (src.unspecified() ? 0 : kLinkOptionBytes);
+    const uint32_t bytes = kSolicitationBytes + kLinkOptionBytes;
     uint8_t* const icmp = start_icmpv6(*frame, dst_mac, src, dst, bytes, kDiscoveryHops);
     store_be32(icmp, uint32_t{kNeighbourSolicitation} << 24);
     store_be32(icmp + 4, 0);
     target.store(icmp + 8);
-    if (!src.unspecified()) {
-        icmp[24] = kSourceLinkAddress;
-        icmp[25] = 1;
-        std::memcpy(icmp + 26, info_.mac.data(), 6);
-    }
+    icmp[24] = src.unspecified() ? kNonce : kSourceLinkAddress;
+    icmp[25] = 1;
+    std::memcpy(icmp + 26, src.unspecified() ? nonce() : info_.mac.data(), 6);
     finish_icmpv6(*frame, icmp, bytes);
 }
 
@@ -147,8 +148,10 @@ void Interface::send_listener_report(bool change) noexcept {
     constexpr uint32_t kAlertBytes = 8;
     constexpr uint32_t kRecordBytes = 20;
     const uint32_t bytes = 8 + local_count_ * kRecordBytes;
-    uint8_t* const alert = start_icmpv6(*frame, multicast_mac_of(kAllListeners), local_[0].address,
-                                        kAllListeners, bytes, 1);
+    // RFC 3590: from nowhere as long as, or because, there is no link-local address.
+    const Ipv6Address src = local_[0].duplicate ? Ipv6Address{} : local_[0].address;
+    uint8_t* const alert =
+        start_icmpv6(*frame, multicast_mac_of(kAllListeners), src, kAllListeners, bytes, 1);
     uint8_t* const ip = frame->data + kEthernetBytes;
     store_be16(ip + 4, static_cast<uint16_t>(kAlertBytes + bytes));
     ip[6] = 0;  // hop-by-hop options
@@ -260,6 +263,10 @@ bool Interface::take_solicitation(const RxFrame& frame, const Ipv6Packet& packet
     if (src.unspecified()) {
         const bool to_group = packet.dst() == solicited_node_of(target);
         if (!to_group || link != nullptr) return false;
+        const uint8_t* echoed = nullptr;
+        find_link_option(packet.payload + kSolicitationBytes,
+                         packet.payload_bytes - kSolicitationBytes, kNonce, echoed);
+        if (echoed != nullptr && std::memcmp(echoed, nonce(), 6) == 0) return true;
         if (local == nullptr) return true;
         if (testing_addresses_) {
             // Somebody tests the same address at the same time: neither may have it.
@@ -337,13 +344,12 @@ bool Interface::router_alive(const Router& router, uint32_t tick) const noexcept
 
 // --- addresses and next hops
 
+// The others stay in use, even when it is the link-local one that is lost: both ends of a tap
+// device have one hardware address between them, and so one link-local address (RFC 4862, 5.4.5
+// would have all of IPv6 stopped).
 void Interface::give_up_address(LocalAddress& local) noexcept {
     local.duplicate = true;
     count(Counter::nd_duplicates);
-    // A link-local address is made of the hardware's: then nothing here is sound (RFC 4862, 5.4.5).
-    if (&local == &local_[0]) {
-        for (LocalAddress& other : local_) other.duplicate = true;
-    }
 }
 
 bool Interface::next_hop(const Ipv6Address& ip, uint32_t tick, Ipv6Address& hop) const noexcept {

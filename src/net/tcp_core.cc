@@ -53,11 +53,11 @@ TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounte
       interface_id_(wait_base_ + options.time_wait_max),
       counters_(counters),
       timestamp_offset_(static_cast<uint32_t>(siphash_128(isn_key_, 7, 8))),
-      interface_(
-          port,
-          {options.local_ip, options.prefix_length, options.gateway_ip, options.verify_checksums,
-           options.vlan_id, options.ipv6, 256, 1000, options.secret_seed},
-          counters),
+      interface_(port,
+                 {options.local_ip, options.prefix_length, options.gateway_ip,
+                  options.verify_checksums, options.vlan_id, options.ipv6, options.neighbours_max,
+                  options.icmp_replies_per_s, options.secret_seed},
+                 counters),
       pool_(options.buffers_bytes_max),
       sent_pool_(options.sessions_max, options.segment_records_max),
       table_(interface_id_, siphash_128(isn_key_, 9, 10)),
@@ -97,6 +97,9 @@ base::Result<std::unique_ptr<TcpTransport>> TcpTransport::create(FramePort& port
     if (options.local_ip == 0) return bad("the local address is not set");
     if (options.prefix_length > 32) return bad("prefix_length must be 0..32");
     if (options.vlan_id > 4094) return bad("vlan_id must be 0..4094");
+    if (options.neighbours_max == 0 || options.icmp_replies_per_s == 0) {
+        return bad("neighbours_max and icmp_replies_per_s must not be 0");
+    }
     if (options.ipv6.enabled) {
         if (options.ipv6.addresses.size() > Ipv6Options::kAddressesMax) {
             return bad("at most 4 IPv6 addresses can be assigned");

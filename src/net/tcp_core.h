@@ -59,6 +59,7 @@ class TcpCore final : public TcpTransport {
                              uint16_t local_port) noexcept override;
     void shutdown_send(io::SessionIndex session) noexcept override;
     Usage usage() const noexcept override;
+    bool hears_groups() const noexcept override { return interface_.hears_groups(); }
 
   private:
     static constexpr size_t kBurst = 64;

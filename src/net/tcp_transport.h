@@ -38,6 +38,8 @@ struct TcpOptions {
     uint16_t listen_port = 0;     // 0: client role only
     uint16_t vlan_id = 0;         // 0: untagged, or 1..4094
     Ipv6Options ipv6 = {};
+    uint32_t neighbours_max = 256;       // next hops remembered, of IPv4 and of IPv6
+    uint32_t icmp_replies_per_s = 1000;  // echo replies and errors; as many of ARP and ND
     uint32_t sessions_max = 16384;
     uint32_t send_buffer_bytes_max = 1 * base::kMiB;   // per session
     uint32_t receive_window_bytes = 256 * base::kKiB;  // per session; at most 1 GiB
@@ -107,6 +109,9 @@ class TcpTransport : public io::Transport {
         uint32_t segment_records = 0;
     };
     virtual Usage usage() const noexcept = 0;
+
+    // False: IPv6 is on and the port would not take frames to its groups.
+    virtual bool hears_groups() const noexcept = 0;
 };
 
 }  // namespace cachee::net

@@ -80,6 +80,7 @@ namespace cachee::stats {
     X(tcp_fast_path, "segments", "TCP segments taken by header prediction") \
     X(tcp_timeouts, "connections", "TCP connections given up") \
     X(arp_in, "frames", "ARP packets received") \
+    X(arp_conflicts, "frames", "ARP packets of another host that claims our address") \
     X(nd_in, "packets", "neighbour discovery messages received (ICMPv6)") \
     X(nd_duplicates, "addresses", "own IPv6 addresses given up because another host has them") \
     X(nd_conflicts, "packets", "advertisements by others of an IPv6 address of ours that is in use") \

@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 # What quick start changes on the host, and how it is undone: hugepages, a network namespace with a
 # veth pair, the tap device. Every change is noted in STATE before it is made, so that a stop after a
-# crash undoes it too. Sourced; needs STATE, INSTANCE, NETNS, HOST_IF, PEER_IF, HOST_ADDRESS, setup.sh.
+# crash undoes it too. Sourced; needs STATE, INSTANCE, NETNS, HOST_IF, PEER_IF, HOST_ADDRESS,
+# HOST_ADDRESS6, setup.sh.
 
 HUGEPAGES_SYS=/sys/kernel/mm/hugepages/hugepages-2048kB
 
@@ -87,9 +88,9 @@ veth_commands() {
         ip link add "$HOST_IF" type veth peer name "$PEER_IF" netns "$NETNS" &&
         # The peer's frames go to the data plane only: no address, no IPv6 chatter from the kernel.
         { ip netns exec "$NETNS" sysctl -qw "net.ipv6.conf.$PEER_IF.disable_ipv6=1" || true; } &&
-        { sysctl -qw "net.ipv6.conf.$HOST_IF.disable_ipv6=1" || true; } &&
         ip address add "$HOST_ADDRESS/30" dev "$HOST_IF" &&
         ip link set "$HOST_IF" up &&
+        { ip address add "$HOST_ADDRESS6/64" dev "$HOST_IF" nodad || true; } &&
         ip -n "$NETNS" link set lo up &&
         ip -n "$NETNS" link set "$PEER_IF" up &&
         # A veth peer hands over unfinished checksums and aggregates otherwise.
@@ -130,6 +131,8 @@ configure_tap() {
         REASON="the tap device cannot be configured: $output"
         return 1
     fi
+    # Where the kernel has no IPv6, quick start does without.
+    ip address add "$HOST_ADDRESS6/64" dev "$HOST_IF" nodad 2>/dev/null || true
 }
 
 remove_network() {

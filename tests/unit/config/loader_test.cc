@@ -131,6 +131,10 @@ TEST_F(Loader, Values_Wrong_AreNamedWithWhatIsAllowed) {
         {"listen: {address: localhost}",
          "c.yaml:1: listen.address: \"localhost\" is not an IPv4 "
          "address; allowed: an IPv4 address such as 127.0.0.1"},
+        {"ip: {vlan_id: 4095}", "c.yaml:1: ip.vlan_id: \"4095\" is out of range; allowed: 0..4094"},
+        {"ip: {ipv6_gateway: fe80::1%eth0}",
+         "c.yaml:1: ip.ipv6_gateway: \"fe80::1%eth0\" is not an IPv6 address; allowed: an IPv6 "
+         "address such as fe80::1, or empty"},
         {"workers: {cores: 3}",
          "c.yaml:1: workers.cores: \"3\" is not a list; allowed: a list of 0..1023"},
         {"workers: {cores: [0, x]}",
@@ -229,6 +233,12 @@ TEST_F(Loader, CrossChecks_Conflicts_NameTheKeyToChange) {
     contains("tcp: {rto_min_ms: 60000, rto_max_ms: 100}", "tcp.rto_min_ms: is greater");
     contains("tcp: {rto_max_ms: 100}", "tcp.rto_initial_ms: is greater");
     contains("l2: {reconnect_min_ms: 5000}", "l2.reconnect_min_ms: is greater");
+    contains("ip: {ipv6: true}", "ip.ipv6: is for the drivers dpdk and sim");
+    contains("ip: {vlan_id: 7}", "ip.vlan_id: is for the drivers dpdk and sim");
+    contains("driver: sim\nlisten: {address: 10.0.0.1}\nip: {ipv6_addresses: [\"fd00::1/64\"]}",
+             "ip.ipv6: is false and IPv6 addresses are given");
+    contains("driver: dpdk\ndpdk: {device: x, mtu: 1000}\nip: {ipv6: true}",
+             "dpdk.mtu: is below 1280");
     contains("l2: {lease_ms: 60}", "l2.lease_ms: is less than two of l2.heartbeat_ms");
     contains("listen: {buffers_bytes_max: 1MiB, send_buffer_bytes_max: 2MiB}",
              "listen.buffers_bytes_max: is less than listen.send_buffer_bytes_max");
@@ -250,6 +260,33 @@ TEST_F(Loader, ProtectedMode_PublicAddressWithoutPassword_IsRefused) {
           "169.254.1.1", "198.18.0.2", "198.19.255.255"}) {
         EXPECT_EQ(load_findings(std::string("listen: {address: ") + address + "}"), "") << address;
     }
+}
+
+TEST_F(Loader, Ipv6_Addresses_AreCheckedOneByOne) {
+    const auto findings = [this](const std::string& addresses, const std::string& more = "") {
+        return load_findings(
+            "driver: sim\nlisten: {address: 10.0.0.1}\nip: {ipv6: true, "
+            "ipv6_addresses: [" +
+            addresses + "]" + more + "}");
+    };
+    EXPECT_EQ(findings("\"fd00::1/64\", \"fe80::5/64\"", ", ipv6_gateway: \"fd00::9\""), "");
+    EXPECT_EQ(config_.ip.ipv6_addresses.size(), 2U);
+    EXPECT_EQ(findings("\"fd00::1/64\"", ", ipv6_gateway: \"fe80::9\""), "");
+    for (const char* bad : {"fd00::1", "fd00::1/0", "fd00::1/129", "fd00::1/", "::/64", "::1/128",
+                            "ff02::1/64", "::ffff:10.0.0.1/96", "10.0.0.1/24", "fd00::1/6 4"}) {
+        EXPECT_NE(findings(std::string("\"") + bad + "\"").find("is not a host's IPv6 address"),
+                  std::string::npos)
+            << bad;
+    }
+    EXPECT_NE(findings("\"2001:db8::1/64\"").find("listen.password: protected mode"),
+              std::string::npos);
+    EXPECT_NE(findings("\"fd00::1/64\"", ", ipv6_gateway: \"fd00:1::9\"")
+                  .find("ip.ipv6_gateway: is neither link-local nor"),
+              std::string::npos);
+    EXPECT_NE(findings("\"fd00::1/64\", \"fd00::2/64\", \"fd00::3/64\", \"fd00::4/64\", "
+                       "\"fd00::5/64\"")
+                  .find("ip.ipv6_addresses: has more than 4"),
+              std::string::npos);
 }
 
 TEST_F(Loader, Environment_Backend_Overrides) {
