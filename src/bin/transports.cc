@@ -138,6 +138,8 @@ base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
     options.vlan_id = config.ip.vlan_id;
     options.neighbours_max = config.ip.neighbours_max;
     options.icmp_replies_per_s = config.ip.icmp_replies_per_s;
+    options.paths_max = config.ip.paths_max;
+    options.path_mtu_age_s = config.ip.path_mtu_age_s;
     if (base::Status status = set_ipv6(config.ip, options.ipv6); !status) return status.error();
     options.secret_seed = base::random_seed();
     return options;

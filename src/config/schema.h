@@ -91,6 +91,8 @@ struct Ip {                                  // src/net only, beside listen.addr
     bool router_advertisements = true;       // false: only ipv6_gateway
     uint32_t neighbours_max = 256;           // per worker, and as many for IPv4 (ARP)
     uint32_t icmp_replies_per_s = 1000;      // per worker; as many of ARP and ND
+    uint32_t paths_max = 1024;               // per worker: destinations with a known, smaller MTU
+    uint32_t path_mtu_age_s = 600;           // RFC 1191, 6.3: two minutes at least, ten advised
 };
 
 struct Dpdk {

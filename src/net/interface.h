@@ -14,6 +14,7 @@
 #include "net/checksum.h"
 #include "net/frame_port.h"
 #include "net/headers.h"
+#include "net/icmp_error.h"
 #include "net/ipv6.h"
 #include "net/neighbour_cache.h"
 #include "net/rate_limit.h"
@@ -77,6 +78,9 @@ class Interface {
 
     const PortInfo& port_info() const noexcept { return port_.info(); }
     uint32_t local_ip() const noexcept { return options_.local_ip; }
+
+    // Who is told of ICMP errors about segments; nullptr: nobody. Borrowed.
+    void set_error_sink(IcmpErrorSink* sink) noexcept { error_sink_ = sink; }
 
     // The caller counts them.
     size_t receive(RxFrame* frames, size_t max) noexcept { return port_.rx_burst(frames, max); }
@@ -174,11 +178,18 @@ class Interface {
     bool ipv4_checksum_good(const RxFrame& frame, const Ipv4Packet& packet) noexcept;
     bool tcp_checksum_good(const RxFrame& frame, const uint8_t* segment, uint32_t bytes,
                            uint64_t pseudo) noexcept;
+    void refuse_protocol_ipv6(const RxFrame& frame, const Ipv6Packet& packet,
+                              uint32_t tick) noexcept;
     uint16_t finish_checksum_ipv6(const uint8_t* ip, uint8_t* tcp, uint32_t tcp_bytes,
                                   bool tso) noexcept;
     void tag_staged() noexcept;
     void handle_arp(const uint8_t* data, uint32_t size, uint32_t tick) noexcept;
     void handle_icmp(const RxFrame& frame, const Ipv4Packet& packet, uint32_t tick) noexcept;
+    void answer_echo(const RxFrame& frame, const Ipv4Packet& packet, uint32_t tick) noexcept;
+    void take_icmp_error(const uint8_t* icmp, uint32_t bytes, bool ipv6, IcmpError& error) noexcept;
+    // Tells the sender why its packet is of no use here; bounded by the rate of replies.
+    void send_icmp_error(const RxFrame& frame, const Ipv4Packet& packet, uint8_t code,
+                         uint32_t tick) noexcept;
     void defend_address(uint32_t tick) noexcept;
     void send_arp(uint16_t operation, const MacAddress& dst, const MacAddress& target_mac,
                   uint32_t target_ip) noexcept;
@@ -215,6 +226,9 @@ class Interface {
     void send_router_solicitation() noexcept;
     void send_listener_report(bool change) noexcept;
     void handle_icmpv6(const RxFrame& frame, const Ipv6Packet& packet, uint32_t tick) noexcept;
+    void take_icmpv6_error(const Ipv6Packet& packet) noexcept;
+    void send_icmpv6_error(const RxFrame& frame, const uint8_t* packet, uint8_t type, uint8_t code,
+                           uint32_t word, uint32_t tick) noexcept;
     void answer_echo_ipv6(const RxFrame& frame, const Ipv6Packet& packet, uint32_t tick) noexcept;
     bool take_discovery(const RxFrame& frame, const Ipv6Packet& packet, uint32_t tick) noexcept;
     bool take_solicitation(const RxFrame& frame, const Ipv6Packet& packet, const uint8_t* link,
@@ -241,6 +255,7 @@ class Interface {
     const uint64_t ethernet_high_;  // bytes 8..15: the rest of the address, type, IPv4's first two
     const uint32_t local_ip_be_;
     const uint32_t pseudo_sum_;  // of the pseudo-header: our address and the protocol, folded
+    IcmpErrorSink* error_sink_ = nullptr;
     uint16_t ip_id_ = 0;
     uint32_t resolutions_ = 0;
     uint32_t uncounted_frames_ = 0;  // staged since the last push()

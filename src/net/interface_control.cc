@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// ARP (RFC 826) and ICMP (RFC 792) of an Interface. ICMP errors are soft: counted, never acted on
-// (RFC 5927 shows what acting on them invites). Worker thread only.
+// ARP (RFC 826) and ICMP (RFC 792) of an Interface. Errors about segments of ours are handed up
+// (icmp_error.h) and judged there. Worker thread only.
+#include <algorithm>
 #include <cstring>
 
 #include "net/bytes.h"
@@ -17,6 +18,11 @@ constexpr MacAddress kBroadcast = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 constexpr uint8_t kIcmpEchoReply = 0;
 constexpr uint8_t kIcmpUnreachable = 3;
 constexpr uint8_t kIcmpEcho = 8;
+constexpr uint8_t kIcmpTimeExceeded = 11;
+constexpr uint8_t kIcmpParameterProblem = 12;
+constexpr uint8_t kProtocol = 2;  // codes of unreachable
+constexpr uint8_t kPort = 3;
+constexpr uint8_t kFragmentationNeeded = 4;
 
 }  // namespace
 
@@ -108,22 +114,79 @@ void Interface::handle_icmp(const RxFrame& frame, const Ipv4Packet& packet,
                             uint32_t tick) noexcept {
     if (packet.protocol != kProtocolIcmp) {
         count(Counter::drop_not_for_us);
+        constexpr uint8_t kUdp = 17;
+        send_icmp_error(frame, packet, packet.protocol == kUdp ? kPort : kProtocol, tick);
         return;
     }
     if (packet.payload_bytes < kIcmpBytes) {
         count(Counter::drop_malformed);
         return;
     }
-    if (checksum_fold(checksum_add(packet.payload, packet.payload_bytes, 0)) != 0xffff) {
+    const uint8_t* const icmp = packet.payload;
+    if (checksum_fold(checksum_add(icmp, packet.payload_bytes, 0)) != 0xffff) {
         count(Counter::drop_checksum);
         return;
     }
-    if (packet.payload[0] == kIcmpUnreachable) {
-        count(Counter::icmp_unreachable);
+    const uint8_t type = icmp[0];
+    const uint8_t code = icmp[1];
+    if (type == kIcmpUnreachable || type == kIcmpTimeExceeded || type == kIcmpParameterProblem) {
+        IcmpError error;
+        if (type == kIcmpUnreachable && code == kFragmentationNeeded) {
+            error.kind = IcmpError::Kind::kTooBig;
+            error.mtu = load_be16(icmp + 6);
+        } else if (type == kIcmpUnreachable && (code == kProtocol || code == kPort)) {
+            error.kind = IcmpError::Kind::kHard;
+        }
+        take_icmp_error(icmp, packet.payload_bytes, false, error);
         return;
     }
+    if (type == kIcmpEcho) {
+        answer_echo(frame, packet, tick);
+        return;
+    }
+    count(Counter::drop_not_for_us);  // source quench and redirects among them (RFC 6633)
+}
+
+void Interface::take_icmp_error(const uint8_t* icmp, uint32_t bytes, bool ipv6,
+                                IcmpError& error) noexcept {
+    if (error_sink_ != nullptr &&
+        parse_icmp_quote(icmp + kIcmpBytes, bytes - kIcmpBytes, ipv6, options_.local_ip, error)) {
+        error_sink_->on_icmp_error(error);
+    } else {
+        count(Counter::drop_icmp_refused);
+    }
+}
+
+// RFC 1122, 3.2.2.1. The packet was to us alone and came in a frame to us alone.
+void Interface::send_icmp_error(const RxFrame& frame, const Ipv4Packet& packet, uint8_t code,
+                                uint32_t tick) noexcept {
+    if (!reply_limit_.allow(tick)) {
+        count(Counter::drop_rate_limited);
+        return;
+    }
+    TxFrame* const reply = control_frame();
+    if (reply == nullptr) return;
+    const uint32_t quoted = packet.header_bytes + std::min(packet.payload_bytes, 8u);
+    const uint32_t bytes = kIcmpBytes + quoted;
+    MacAddress peer;
+    std::memcpy(peer.data(), frame.data + 6, 6);
+    write_ethernet(reply->data, peer, kEtherTypeIpv4);
+    uint8_t* const ip = reply->data + kEthernetBytes;
+    write_ipv4(ip, packet.src_ip, kProtocolIcmp, kIpv4Bytes + bytes);
+    checksum_store(ip + 10, checksum_finish(checksum_add(ip, kIpv4Bytes, 0)));
+    uint8_t* const icmp = ip + kIpv4Bytes;
+    store_be32(icmp, uint32_t{kIcmpUnreachable} << 24 | uint32_t{code} << 16);
+    store_be32(icmp + 4, 0);
+    std::memcpy(icmp + kIcmpBytes, packet.header, quoted);
+    checksum_store(icmp + 2, checksum_finish(checksum_add(icmp, bytes, 0)));
+    stage(*reply, kEthernetBytes + kIpv4Bytes + bytes);
+    count(Counter::icmp_errors_out);
+}
+
+void Interface::answer_echo(const RxFrame& frame, const Ipv4Packet& packet,
+                            uint32_t tick) noexcept {
     const uint32_t total = kIpv4Bytes + packet.payload_bytes;
-    if (packet.payload[0] != kIcmpEcho || total > port_.info().mtu) {
+    if (total > port_.info().mtu) {
         count(Counter::drop_not_for_us);
         return;
     }

@@ -12,6 +12,13 @@ namespace cachee::net {
 
 using stats::Counter;
 
+namespace {
+
+constexpr uint8_t kUnreachable = 1;
+constexpr uint8_t kParameterProblem = 4;
+
+}  // namespace
+
 void Interface::assign_ipv6_addresses() {
     auto assign = [this](const Ipv6Address& address, uint32_t prefix_bits) {
         local_[local_count_++] = {address, solicited_node_of(address), prefix_bits, false};
@@ -83,7 +90,11 @@ Received Interface::handle_ipv6(const RxFrame& frame, const Packet& link, uint32
     if (!ipv6_addresses_good(packet, link)) return Received::kNone;
     if (verdict != Ipv6Verdict::kGood) {
         const bool fragment = verdict == Ipv6Verdict::kFragment;
-        count(fragment ? Counter::drop_fragment : Counter::drop_ipv6_extension);
+        count(fragment ? Counter::drop_fragment_ipv6 : Counter::drop_ipv6_extension);
+        if (problem.report && (!packet.dst().multicast() || problem.report_multicast)) {
+            send_icmpv6_error(frame, packet.header, kParameterProblem, problem.code,
+                              problem.pointer, tick);
+        }
         return Received::kNone;
     }
     if (packet.protocol == kProtocolIcmpv6) {
@@ -92,6 +103,7 @@ Received Interface::handle_ipv6(const RxFrame& frame, const Packet& link, uint32
     }
     if (packet.protocol != kProtocolTcp || packet.dst().multicast()) {
         count(Counter::drop_not_for_us);
+        refuse_protocol_ipv6(frame, packet, tick);
         return Received::kNone;
     }
     if (!parse_tcp(packet.payload, packet.payload_bytes, out)) {
@@ -109,6 +121,21 @@ Received Interface::handle_ipv6(const RxFrame& frame, const Packet& link, uint32
     out.ipv6_addresses = addresses;
     out.src_mac = frame.data + 6;
     return Received::kIpv6;
+}
+
+// RFC 4443, 3.1 and 3.4: to groups no answer is given.
+void Interface::refuse_protocol_ipv6(const RxFrame& frame, const Ipv6Packet& packet,
+                                     uint32_t tick) noexcept {
+    constexpr uint8_t kUdp = 17;
+    constexpr uint8_t kPortUnreachable = 4;
+    constexpr uint8_t kUnknownNextHeader = 1;
+    if (packet.dst().multicast()) return;
+    if (packet.protocol == kUdp) {
+        send_icmpv6_error(frame, packet.header, kUnreachable, kPortUnreachable, 0, tick);
+    } else {
+        send_icmpv6_error(frame, packet.header, kParameterProblem, kUnknownNextHeader,
+                          packet.protocol_at, tick);
+    }
 }
 
 void Interface::write_ipv6(uint8_t* p, const Ipv6Address& src, const Ipv6Address& dst,

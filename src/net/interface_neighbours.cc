@@ -17,6 +17,10 @@ using stats::Counter;
 
 namespace {
 
+constexpr uint8_t kUnreachable = 1;
+constexpr uint8_t kPacketTooBig = 2;
+constexpr uint8_t kTimeExceeded = 3;
+constexpr uint8_t kParameterProblem = 4;
 constexpr uint8_t kEchoRequest = 128;
 constexpr uint8_t kEchoReply = 129;
 constexpr uint8_t kListenerQuery = 130;
@@ -185,6 +189,12 @@ void Interface::handle_icmpv6(const RxFrame& frame, const Ipv6Packet& packet,
         return;
     }
     switch (icmp[0]) {
+        case kUnreachable:
+        case kPacketTooBig:
+        case kTimeExceeded:
+        case kParameterProblem:
+            take_icmpv6_error(packet);
+            return;
         case kEchoRequest:
             answer_echo_ipv6(frame, packet, tick);
             return;
@@ -207,6 +217,47 @@ void Interface::handle_icmpv6(const RxFrame& frame, const Ipv6Packet& packet,
         default:
             count(Counter::drop_not_for_us);  // redirects among them
     }
+}
+
+void Interface::take_icmpv6_error(const Ipv6Packet& packet) noexcept {
+    constexpr uint8_t kPortUnreachable = 4;
+    constexpr uint8_t kUnknownNextHeader = 1;
+    const uint8_t* const icmp = packet.payload;
+    IcmpError error;
+    if (icmp[0] == kPacketTooBig) {
+        error.kind = IcmpError::Kind::kTooBig;
+        error.mtu = load_be32(icmp + 4);
+    } else if ((icmp[0] == kUnreachable && icmp[1] == kPortUnreachable) ||
+               (icmp[0] == kParameterProblem && icmp[1] == kUnknownNextHeader)) {
+        error.kind = IcmpError::Kind::kHard;
+    }
+    take_icmp_error(icmp, packet.payload_bytes, true, error);
+}
+
+// RFC 4443, 2.4: about a packet to us from one host, never about an error (REQUIRES: it is none),
+// as much of it as fits the least MTU, and not too often. `word` follows the checksum.
+void Interface::send_icmpv6_error(const RxFrame& frame, const uint8_t* packet, uint8_t type,
+                                  uint8_t code, uint32_t word, uint32_t tick) noexcept {
+    const Ipv6Address src = Ipv6Address::load(packet + 8);
+    const Ipv6Address dst = Ipv6Address::load(packet + 24);
+    const Ipv6Address* const from = dst.multicast() ? source_for(src) : &dst;
+    if (src.unspecified() || from == nullptr) return;
+    if (!reply_limit_.allow(tick)) {
+        count(Counter::drop_rate_limited);
+        return;
+    }
+    TxFrame* const reply = control_frame();
+    if (reply == nullptr) return;
+    constexpr uint32_t kQuotedMax = kIpv6MtuMin - kIpv6Bytes - kIcmpBytes;
+    const uint32_t quoted = std::min(kQuotedMax, kIpv6Bytes + load_be16(packet + 4));
+    MacAddress peer;
+    std::memcpy(peer.data(), frame.data + 6, 6);
+    uint8_t* const icmp = start_icmpv6(*reply, peer, *from, src, kIcmpBytes + quoted, 64);
+    store_be32(icmp, uint32_t{type} << 24 | uint32_t{code} << 16);
+    store_be32(icmp + 4, word);
+    std::memcpy(icmp + kIcmpBytes, packet, quoted);
+    finish_icmpv6(*reply, icmp, kIcmpBytes + quoted);
+    count(Counter::icmp_errors_out);
 }
 
 void Interface::answer_echo_ipv6(const RxFrame& frame, const Ipv6Packet& packet,

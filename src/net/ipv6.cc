@@ -146,6 +146,7 @@ Ipv6Verdict parse_ipv6(const uint8_t* data, uint32_t size, Ipv6Packet& out,
     }
     if (next == kNoNextHeader) return Ipv6Verdict::kExtension;
     out.protocol = next;
+    out.protocol_at = next_at;
     out.payload = data + at;
     out.payload_bytes = end - at;
     return Ipv6Verdict::kGood;

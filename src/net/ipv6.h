@@ -86,6 +86,7 @@ struct Ipv6Packet {
     const uint8_t* header = nullptr;
     const uint8_t* payload = nullptr;  // behind the extension headers
     uint32_t payload_bytes = 0;
+    uint32_t protocol_at = 0;  // where the header says which protocol
     uint8_t protocol = 0;
     uint8_t hop_limit = 0;
 

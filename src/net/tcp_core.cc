@@ -66,6 +66,8 @@ TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounte
       wheel_(interface_id_ + 1),
       hot_(options.sessions_max),
       cold_(options.sessions_max),
+      paths_(options.sessions_max),
+      known_paths_(options.paths_max),
       half_open_(options.half_open_max),
       time_wait_(options.time_wait_max),
       free_sessions_(options.sessions_max),
@@ -85,7 +87,9 @@ TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounte
       zombies_(options.sessions_max),
       buffers_low_(
           static_cast<uint32_t>(uint64_t{pool_.blocks_max()} * options.buffers_low_percent / 100)),
-      ephemeral_next_(static_cast<uint16_t>(siphash_128(isn_key_, 11, 12))) {}
+      ephemeral_next_(static_cast<uint16_t>(siphash_128(isn_key_, 11, 12))) {
+    interface_.set_error_sink(this);
+}
 
 TcpCore::~TcpCore() { release(); }
 
@@ -308,6 +312,7 @@ Hot& TcpCore::open_session(uint32_t index, ConnectionKey key, const Ipv6Pair* pa
     hot.key = key;
     hot.heard_tick = now_tick_;
     cold_[index] = Cold{};
+    paths_[index] = {};
     cold_[index].our_mss = our_mss(pair != nullptr);
     enter_id(index, key, pair);
     return hot;

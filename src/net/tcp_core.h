@@ -8,6 +8,7 @@
 //   tcp_handshake.cc  SYN, half-open, active open, no connection
 //   tcp_limits.cc     SYN cookies, TIME_WAIT, and limits on what strangers can make us do
 //   tcp_output.cc     flush: what each session may and must send
+//   tcp_path.cc       ICMP errors, path MTU
 //   tcp_recovery.cc   what an ACK says of what is in flight: loss, recovery, undo
 //   tcp_retransmit.cc sending again, and the timer for it
 //   tcp_timers.cc     persist, keepalive, linger
@@ -25,6 +26,7 @@
 #include "net/connection_table.h"
 #include "net/index_list.h"
 #include "net/interface.h"
+#include "net/path_mtu.h"
 #include "net/rate_limit.h"
 #include "net/rto.h"
 #include "net/send_queue.h"
@@ -36,7 +38,7 @@
 
 namespace cachee::net {
 
-class TcpCore final : public TcpTransport {
+class TcpCore final : public TcpTransport, private IcmpErrorSink {
   public:
     TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounters* counters);
     ~TcpCore() override;
@@ -329,6 +331,17 @@ class TcpCore final : public TcpTransport {
     void on_retransmission_timeout(Hot& hot, Cold& cold) noexcept;
     void mark_lost_on_timeout(Hot& hot, Cold& cold) noexcept;
 
+    // --- tcp_path.cc
+    void on_icmp_error(const IcmpError& error) noexcept override;
+    void take_too_big(Hot& hot, const IcmpError& error) noexcept;
+    uint32_t header_bytes(const Hot& hot) const noexcept;
+    uint64_t path_of(const Hot& hot) const noexcept;
+    bool shrink_segments(Hot& hot, uint32_t packet_bytes, uint32_t until_tick) noexcept;
+    bool learn_path(Hot& hot, uint32_t packet_bytes) noexcept;
+    void take_known_path(Hot& hot) noexcept;
+    void age_path(Hot& hot) noexcept;
+    void suspect_black_hole(Hot& hot) noexcept;
+
     // --- tcp_timers.cc
     void run_timers() noexcept {
         if (wheel_.due(now_tick_)) run_timers_due();
@@ -388,6 +401,8 @@ class TcpCore final : public TcpTransport {
     TimerWheel wheel_;
     std::vector<Hot> hot_;
     std::vector<Cold> cold_;
+    std::vector<PathState> paths_;  // by session
+    PathMtuCache known_paths_;
     std::vector<HalfOpen> half_open_;
     std::vector<TimeWait> time_wait_;
     FreeIds free_sessions_;

@@ -249,6 +249,7 @@ void TcpCore::establish(const HalfOpen& half, const TcpSegment& segment) noexcep
     if (half.ecn) hot.flags |= kEcn;
     hot.ts_recent = half.ts_recent;
     hot.mss = effective_mss(half.mss, half.has_timestamps, half.ipv6);
+    take_known_path(hot);
     if (half.window_scale != kNoWindowScale) {
         hot.snd_scale = half.window_scale;
         hot.rcv_scale = our_scale();
@@ -280,6 +281,7 @@ void TcpCore::take_syn_options(Hot& hot, const TcpSegment& segment) noexcept {
     }
     if (segment.sack_permitted && options_.sack) hot.flags |= kSack;
     hot.mss = effective_mss(segment.mss, segment.has_timestamps, segment.ipv6);
+    take_known_path(hot);
     if (segment.window_scale != kNoWindowScale) {
         hot.snd_scale = segment.window_scale;
         hot.rcv_scale = our_scale();

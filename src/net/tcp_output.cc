@@ -212,6 +212,7 @@ bool TcpCore::output_data(Hot& hot, bool& sent) noexcept {
     if (hot.snd_una == hot.snd_max && hot.sq_bytes > 0 && cold.sent_tick != 0 &&
         now_tick_ - cold.sent_tick > rto_ticks(hot)) {
         congestion::on_idle(hot, cold);
+        age_path(hot);
     }
     for (;;) {
         const uint32_t end = hot.snd_una + hot.sq_bytes;

@@ -229,6 +229,7 @@ void TcpCore::on_retransmission_timeout(Hot& hot, Cold& cold) noexcept {
         MacAddress mac;
         if (resolve_peer(hot, mac)) hot.mac = mac;
     }
+    suspect_black_hole(hot);
     Recovery& r = cold.recovery;
     hot.flags &= ~kTailProbe;
     r.timeout_deadline = 0;

@@ -143,6 +143,12 @@ struct alignas(64) Cold {
 };
 static_assert(offsetof(Cold, sack) == 64);
 
+// Of a session whose segments had to shrink; see tcp_path.cc.
+struct PathState {
+    uint32_t raise_tick = 0;  // when full size is tried again
+    uint16_t full_mss = 0;    // 0: they are full size
+};
+
 struct HalfOpen {
     ConnectionKey key = 0;
     MacAddress mac{};

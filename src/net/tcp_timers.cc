@@ -30,6 +30,7 @@ void TcpCore::run_timers_due() noexcept {
 void TcpCore::session_timer(Hot& hot) noexcept {
     if (hot.state == State::kFree || hot.state >= State::kDone) return;
     Cold& cold = cold_of(hot);
+    age_path(hot);
     if (hot.ack_deadline != 0 && seq_ge(now_tick_, hot.ack_deadline)) {
         hot.ack_deadline = 0;
         owe_ack_now(hot);

@@ -40,6 +40,8 @@ struct TcpOptions {
     Ipv6Options ipv6 = {};
     uint32_t neighbours_max = 256;       // next hops remembered, of IPv4 and of IPv6
     uint32_t icmp_replies_per_s = 1000;  // echo replies and errors; as many of ARP and ND
+    uint32_t paths_max = 1024;      // destinations whose packets are known to have to be smaller
+    uint32_t path_mtu_age_s = 600;  // then full size is tried again (RFC 1191, 6.3)
     uint32_t sessions_max = 16384;
     uint32_t send_buffer_bytes_max = 1 * base::kMiB;   // per session
     uint32_t receive_window_bytes = 256 * base::kKiB;  // per session; at most 1 GiB

@@ -63,7 +63,9 @@ namespace cachee::stats {
     X(drop_nd_refused, "packets", "dropped: neighbour discovery or listener query that fails RFC 4861's checks") \
     X(drop_rate_limited, "packets", "not answered: ARP, ND or ICMP beyond the configured rate") \
     X(drop_ipv6_extension, "frames", "dropped: IPv6 extension headers too long, unknown or unused here") \
-    X(drop_fragment, "frames", "dropped: IP fragments") \
+    X(drop_fragment, "frames", "dropped: IPv4 fragments") \
+    X(drop_fragment_ipv6, "frames", "dropped: IPv6 fragments, but for packets that are one (RFC 6946)") \
+    X(drop_icmp_refused, "packets", "dropped: ICMP errors about nothing in flight, malformed or absurd (RFC 5927)") \
     X(drop_no_listener, "segments", "refused with RST: no listener or connection") \
     X(drop_table_full, "segments", "dropped: connection or half-open table full") \
     X(drop_out_of_window, "segments", "dropped: outside the receive window") \
@@ -85,7 +87,11 @@ namespace cachee::stats {
     X(nd_duplicates, "addresses", "own IPv6 addresses given up because another host has them") \
     X(nd_conflicts, "packets", "advertisements by others of an IPv6 address of ours that is in use") \
     X(icmp_echo, "packets", "ICMP and ICMPv6 echo requests answered") \
-    X(icmp_unreachable, "packets", "ICMP unreachable messages received (soft: nothing is closed)") \
+    X(icmp_unreachable, "packets", "ICMP errors about segments in flight (only a connection not yet open is closed)") \
+    X(icmp_too_big, "packets", "ICMP messages that a packet in flight is larger than a link on its way") \
+    X(icmp_errors_out, "packets", "ICMP errors sent: unknown protocol, port or IPv6 option") \
+    X(tcp_segments_shrunk, "connections", "times a connection's segments shrank to fit the path") \
+    X(tcp_black_holes, "connections", "of these, because full-size segments vanished without a word") \
     X(tcp_challenge_acks, "segments", "challenge ACKs sent for a RST, SYN or ACK that did not fit") \
     X(tcp_probes, "segments", "zero-window and keepalive probes sent") \
     X(tcp_half_open, "connections", "handshakes under way (gauge)") \

@@ -137,6 +137,27 @@ TEST(TcpIpv6, Active_NoIpv6OrNoRoute_IsRefusedOrTimesOut) {
     EXPECT_EQ(routeless.client->session(id).reason, io::CloseReason::kTimeout);
 }
 
+// RFC 4821 over a link in the middle that drops large packets and says nothing, both versions.
+TEST(TcpPath, BlackHole_BothVersions_BytesArriveAndTheNextConnectionKnows) {
+    for (const bool ipv6 : {false, true}) {
+        World6 world;
+        world.link.set_filter([](int, const uint8_t*, uint32_t size) { return size <= 14 + 1300; });
+        base::Rng rng(8);
+        auto open = [&] {
+            const int64_t id = ipv6 ? world.client->connect(kServer6, kPort)
+                                    : world.client->connect(kServerIp, kPort);
+            world.run_until([&] { return world.client->session(id).opened; }, 5'000);
+            return id;
+        };
+        world.expect_echo(open(), random_bytes(rng, 100'000), 20'000);
+        EXPECT_GT(world.client->counter(Counter::tcp_black_holes), 0u);
+        EXPECT_GT(world.server->counter(Counter::tcp_black_holes), 0u);
+        const uint64_t timeouts = world.client->counter(Counter::tcp_rto);
+        world.expect_echo(open(), random_bytes(rng, 100'000), 20'000);
+        EXPECT_EQ(world.client->counter(Counter::tcp_rto), timeouts);
+    }
+}
+
 TEST(TcpVlan, Echo_SameTag_StreamsAreEqualOverBothVersions) {
     for (const bool offloads : {false, true}) {
         SimLinkOptions link;

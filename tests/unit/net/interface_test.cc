@@ -170,6 +170,7 @@ TEST_F(Fixture, Handle_WhatIsNotForUs_IsDroppedUnderItsCounter) {
     inject({1, 2, 3});
     EXPECT_FALSE(receive());
     EXPECT_EQ(counters.get(Counter::drop_malformed), 1u);
+    EXPECT_TRUE(sent()) << "the sender of the UDP packet is told";
     EXPECT_FALSE(sent());
 }
 
@@ -282,6 +283,61 @@ TEST_F(Fixture, SendPlain_WithTimestamps_WritesWhatSendSegmentWrites) {
     }
     EXPECT_EQ(*general, *plain);
     EXPECT_EQ(counters.get(Counter::frames_out), 2u);
+}
+
+// RFC 1122, 3.2.2.1: unknown protocol, and UDP, which nobody listens to.
+TEST_F(Fixture, Protocol_Unknown_IsReportedToItsSender) {
+    for (const uint8_t protocol : {uint8_t{17}, uint8_t{200}}) {
+        inject(ipv4(protocol, std::vector<uint8_t>(20, 7)));
+        receive();
+        const auto report = sent();
+        ASSERT_TRUE(report);
+        EXPECT_EQ((*report)[34], 3);
+        EXPECT_EQ((*report)[35], protocol == 17 ? 3 : 2);
+        EXPECT_EQ(report->size(), 34u + 8 + 20 + 8) << "header and eight bytes of it";
+        EXPECT_EQ(checksum_fold(checksum_add(&(*report)[34], 36, 0)), 0xffff);
+        EXPECT_EQ(load_be32(&(*report)[30]), kPeer);
+    }
+    EXPECT_EQ(counters.get(Counter::icmp_errors_out), 2u);
+}
+
+// RFC 5227, 2.4: an address that somebody else claims is defended, but not in a contest.
+TEST_F(Fixture, Arp_AnotherClaimsOurAddress_IsAnsweredOnce) {
+    for (int i = 0; i < 3; ++i) {
+        inject(arp(1, kOurs, kOurs));
+        receive();
+    }
+    const auto announcement = sent();
+    ASSERT_TRUE(announcement);
+    EXPECT_EQ(load_be32(&(*announcement)[28]), kOurs);
+    EXPECT_EQ(load_be32(&(*announcement)[38]), kOurs);
+    EXPECT_FALSE(sent());
+    EXPECT_EQ(counters.get(Counter::arp_conflicts), 3u);
+    inject(arp(1, 0xe0000001, kOurs));
+    receive();
+    EXPECT_EQ(counters.get(Counter::drop_source), 1u);
+    EXPECT_FALSE(sent());
+}
+
+// LRO, GRO, or a veth peer's TSO: one frame of many segments.
+TEST_F(Fixture, Aggregate_LargerThanTheMtu_IsOneSegment) {
+    for (const bool judged : {false, true}) {
+        std::vector<uint8_t> tcp(20 + 40000, 'a');
+        store_be16(&tcp[0], 40000);
+        store_be16(&tcp[2], 6379);
+        tcp[12] = 0x50;
+        tcp[13] = kAck;
+        store_be16(&tcp[16], 0);
+        const uint64_t pseudo =
+            pseudo_header_sum(kPeer, kOurs, kProtocolTcp, static_cast<uint32_t>(tcp.size()));
+        checksum_store(&tcp[16], checksum_finish(checksum_add(tcp.data(), tcp.size(), pseudo)));
+        const std::vector<uint8_t> bytes = ipv4(kProtocolTcp, tcp);
+        RxFrame frame{.data = bytes.data(), .size = static_cast<uint32_t>(bytes.size())};
+        if (judged) frame.ip_checksum = frame.tcp_checksum = Checksum::kGood;
+        TcpSegment segment;
+        EXPECT_EQ(interface.handle(frame, 1, segment), Received::kIpv4);
+        EXPECT_EQ(segment.size, 40000u);
+    }
 }
 
 }  // namespace

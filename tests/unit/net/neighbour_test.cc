@@ -422,9 +422,74 @@ TEST_F(Neighbour, Packets_ForOthersOrFromNobody_AreCounted) {
     inject(Ipv6Address{}, kOurs, std::vector<uint8_t>(20), 64, 6);
     EXPECT_EQ(counters.get(Counter::drop_source), 3u);
     inject(kPeer, kOurs, {6, 0, 0, 1, 0, 0, 0, 1, 0, 0}, 64, 44);
-    EXPECT_EQ(counters.get(Counter::drop_fragment), 1u);
+    EXPECT_EQ(counters.get(Counter::drop_fragment_ipv6), 1u);
     inject(kPeer, kOurs, {6, 0, 0xde, 4, 0, 0, 0, 0}, 64, 60);
     EXPECT_EQ(counters.get(Counter::drop_ipv6_extension), 1u);
+}
+
+// RFC 8200, 4 and 4.2, RFC 4443, 3.1 and 3.4: the sender learns what was not understood.
+TEST_F(Neighbour, Packets_NotUnderstood_AreReported) {
+    settle();
+    inject(kPeer, kOurs, {6, 0, 0xde, 4, 0, 0, 0, 0}, 64, 60);
+    auto report = sent(4);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->icmp[1], 2) << "unknown option";
+    EXPECT_EQ(load_be32(&report->icmp[4]), kIpv6Bytes + 2);
+    EXPECT_EQ(report->icmp.size(), 8u + kIpv6Bytes + 8) << "all of the packet";
+    inject(kPeer, kOurs, {6, 0, 0x5e, 4, 0, 0, 0, 0}, 64, 60);
+    EXPECT_FALSE(sent(4)) << "to be dropped without a word";
+    inject(kPeer, kOurs, std::vector<uint8_t>(8), 64, 200);
+    report = sent(4);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->icmp[1], 1) << "unknown protocol";
+    EXPECT_EQ(load_be32(&report->icmp[4]), 6u);
+    inject(kPeer, kOurs, std::vector<uint8_t>(8), 64, 17);
+    report = sent(1);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->icmp[1], 4) << "no such port";
+    inject(kPeer, kAllNodes, std::vector<uint8_t>(8), 64, 17);
+    EXPECT_FALSE(sent(1)) << "it went to a group";
+    EXPECT_EQ(counters.get(Counter::icmp_errors_out), 3u);
+}
+
+struct Recorder : IcmpErrorSink {
+    std::vector<IcmpError> errors;
+    void on_icmp_error(const IcmpError& error) noexcept override { errors.push_back(error); }
+};
+
+TEST_F(Neighbour, PacketTooBig_IsHandedUpWithWhatItQuotes) {
+    settle();
+    Recorder recorder;
+    interface->set_error_sink(&recorder);
+    std::vector<uint8_t> icmp(8 + kIpv6Bytes + 8);
+    icmp[0] = 2;
+    store_be32(&icmp[4], 1280);
+    uint8_t* const quote = &icmp[8];
+    quote[0] = 0x60;
+    store_be16(quote + 4, 1460);
+    quote[6] = kProtocolTcp;
+    kOurs.store(quote + 8);
+    kFar.store(quote + 24);
+    store_be16(quote + kIpv6Bytes, 6379);
+    store_be16(quote + kIpv6Bytes + 2, 40000);
+    store_be32(quote + kIpv6Bytes + 4, 77);
+    inject(kPeer, kOurs, icmp, 60);
+    ASSERT_EQ(recorder.errors.size(), 1u);
+    const IcmpError& error = recorder.errors[0];
+    EXPECT_EQ(error.kind, IcmpError::Kind::kTooBig);
+    EXPECT_TRUE(error.ipv6);
+    EXPECT_EQ(error.mtu, 1280u);
+    EXPECT_EQ(error.quoted_bytes, 1500u);
+    EXPECT_EQ(error.pair, (Ipv6Pair{kFar, kOurs}));
+    EXPECT_EQ(error.local_port, 6379);
+    EXPECT_EQ(error.remote_port, 40000);
+    EXPECT_EQ(error.seq, 77u);
+    quote[6] = 17;
+    inject(kPeer, kOurs, icmp, 60);
+    icmp.resize(8 + kIpv6Bytes + 7);
+    inject(kPeer, kOurs, icmp, 60);
+    EXPECT_EQ(recorder.errors.size(), 1u) << "no TCP, and too short a quote";
+    EXPECT_EQ(counters.get(Counter::drop_icmp_refused), 2u);
 }
 
 }  // namespace
