@@ -68,6 +68,19 @@ class Partition {
         const auto* version = static_cast<const std::atomic<uint32_t>*>(lookup.version_word);
         return version->load(std::memory_order_relaxed) == lookup.version;
     }
+    // Instead of copying: after a hit, keeps the value's bytes as they are, whatever becomes of the
+    // key, until unpin(). False: the item is gone already, or too much is pinned; then copy, or
+    // look again. Writes a line that all workers share: for values that are large enough.
+    bool pin(const Lookup& lookup) noexcept {
+        const uint64_t offset = offset_of_value(lookup.value);
+        if (!segments_.pin(offset)) return false;
+        if (still_valid(lookup)) return true;
+        segments_.unpin(offset);
+        return false;
+    }
+    // For a value, or a part of one, that is pinned already.
+    void pin_again(const uint8_t* value) noexcept { segments_.pin(offset_of_value(value)); }
+    void unpin(const uint8_t* value) noexcept { segments_.unpin(offset_of_value(value)); }
     // Counts a hit of the key for the eviction policy. Writes the bucket's line: call it for a
     // sample of the hits (1 in 8 is plenty). Lossy; a tag shared with another key counts for
     // either.
@@ -120,6 +133,9 @@ class Partition {
         return deadline40 == kNoDeadline ? 0 : deadline40;
     }
 
+    uint64_t offset_of_value(const uint8_t* value) const noexcept {
+        return static_cast<uint64_t>(value - segments_.item(0));
+    }
     void note_generation(uint32_t generation) noexcept;
     void remove_item(uint64_t offset) noexcept;
     void publish_gauges() noexcept;

@@ -23,7 +23,11 @@ uint32_t place(uint32_t cursor, uint32_t bytes) {
 }  // namespace
 
 Segments::Segments(SegmentInfo* table, uint8_t* memory, uint32_t count, uint32_t bytes_log2)
-    : table_(table), memory_(memory), count_(count), bytes_log2_(bytes_log2) {
+    : table_(table),
+      memory_(memory),
+      count_(count),
+      bytes_log2_(bytes_log2),
+      pins_(std::make_unique<std::atomic<uint32_t>[]>(count)) {
     // Each class holds one partly filled segment: few segments, few classes.
     class_count_ = std::clamp(count / 8, 1U, kTtlClassesMax);
     clear();
@@ -38,7 +42,12 @@ uint32_t Segments::class_of(uint64_t deadline40, uint64_t now_ms) const noexcept
 }
 
 bool Segments::open(uint32_t ttl_class, bool reclaiming) noexcept {
-    if (free_count_ <= (reclaiming ? 0 : kSegmentsReserved)) return false;
+    const uint32_t kept = reclaiming ? 0 : kSegmentsReserved;
+    if (aside_head_ != 0) take_back_unpinned();
+    set_pinned_aside();  // pinned since it was freed, by a reader that has not looked again yet
+    // The full one is sealed only once there is another: nothing changes when there is none.
+    if (free_count_ <= kept) return false;
+    seal_class(ttl_class);
     const uint32_t segment = free_head_ - 1;
     SegmentInfo& info = table_[segment];
     CACHEE_ASSERT(info.state == SegmentState::kFree);
@@ -58,16 +67,13 @@ bool Segments::allocate(uint32_t ttl_class, uint32_t bytes, bool reclaiming,
     uint32_t start = 0;
     if (segment != kNoSegment) {
         SegmentInfo& info = table_[segment];
-        if (info.live_items == 0) {
+        if (info.live_items == 0 && !is_pinned(segment)) {
             info.used_bytes = 0;
             info.deadline_ms = 0;
         }
         start = place(info.used_bytes, bytes);
     }
     if (segment == kNoSegment || start + bytes > segment_bytes()) {
-        // The full one is sealed only once there is another: nothing changes when there is none.
-        if (free_count_ <= (reclaiming ? 0 : kSegmentsReserved)) return false;
-        seal_class(ttl_class);
         if (!open(ttl_class, reclaiming)) return false;
         segment = active_[ttl_class];
         start = 0;
@@ -113,6 +119,11 @@ void Segments::release(uint32_t segment) noexcept {
     SegmentInfo& info = table_[segment];
     info = SegmentInfo{};
     info.state = SegmentState::kFree;
+    if (is_pinned(segment)) {
+        info.next_free = aside_head_;
+        aside_head_ = segment + 1;
+        return;
+    }
     info.next_free = free_head_;
     free_head_ = segment + 1;
     ++free_count_;
@@ -143,9 +154,59 @@ void Segments::clear() noexcept {
     for (uint32_t& segment : active_) segment = kNoSegment;
     free_head_ = 0;
     free_count_ = 0;
+    aside_head_ = 0;
     items_ = 0;
     next_due_ms_ = UINT64_MAX;
     for (uint32_t segment = count_; segment > 0; --segment) release(segment - 1);
+}
+
+// --- pins ---------------------------------------------------------------------------------------
+
+// The other side of pin(): whoever pins adds one and then looks whether the item is still there;
+// whoever fills a segment anew has unlinked its items and then looks here. Both do so with a
+// sequentially consistent read-modify-write between, so that at least one of them sees the other.
+bool Segments::is_pinned(uint32_t segment) noexcept {
+    return pins_[segment].fetch_add(0, std::memory_order_seq_cst) != 0;
+}
+
+bool Segments::pin(uint64_t offset) noexcept {
+    if (pins_[segment_of(offset)].fetch_add(1, std::memory_order_seq_cst) != 0) return true;
+    if (pinned_.fetch_add(1, std::memory_order_relaxed) < count_ / kSegmentsPerPinned) return true;
+    unpin(offset);
+    return false;
+}
+
+void Segments::unpin(uint64_t offset) noexcept {
+    // Release: what was read of the bytes came before; pairs with the read in is_pinned().
+    const uint32_t before = pins_[segment_of(offset)].fetch_sub(1, std::memory_order_release);
+    CACHEE_DASSERT(before > 0);
+    if (before == 1) pinned_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+// The head of the free list is not pinned afterwards, or the list is empty.
+void Segments::set_pinned_aside() noexcept {
+    while (free_head_ != 0 && is_pinned(free_head_ - 1)) {
+        SegmentInfo& info = table_[free_head_ - 1];
+        const uint32_t next = info.next_free;
+        info.next_free = aside_head_;
+        aside_head_ = free_head_;
+        free_head_ = next;
+        --free_count_;
+    }
+}
+
+void Segments::take_back_unpinned() noexcept {
+    uint32_t left = aside_head_;
+    aside_head_ = 0;
+    while (left != 0) {
+        const uint32_t segment = left - 1;
+        SegmentInfo& info = table_[segment];
+        left = info.next_free;
+        uint32_t& head = is_pinned(segment) ? aside_head_ : free_head_;
+        if (&head == &free_head_) ++free_count_;
+        info.next_free = head;
+        head = segment + 1;
+    }
 }
 
 uint32_t Segments::next_item(uint32_t segment, uint32_t cursor) const noexcept {

@@ -4,9 +4,14 @@
 // reclaim.h. Owner thread only.
 //
 //   free -> active (one per class, filled front to back) -> sealed -> [reclaiming ->] free
+//
+// A pinned segment may become free, but it is not filled anew until its last pin is gone: its bytes
+// are being sent. Pins are of this process (any thread) and not in the file: they end with it.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
 
 #include "base/assert.h"
 #include "base/units.h"
@@ -18,6 +23,8 @@ inline constexpr uint32_t kNoSegment = UINT32_MAX;
 inline constexpr uint32_t kTtlClassesMax = 16;
 // Kept back so that a merge always has somewhere to write.
 inline constexpr uint32_t kSegmentsReserved = 1;
+// One segment in so many may be pinned at a time: whoever reads slowly must not stop eviction.
+inline constexpr uint32_t kSegmentsPerPinned = 4;
 
 class Segments {
   public:
@@ -58,6 +65,15 @@ class Segments {
     uint64_t next_due_ms() const { return next_due_ms_; }
     void set_next_due_ms(uint64_t due_ms) { next_due_ms_ = due_ms; }
 
+    // --- any thread ---
+    // Keeps the bytes of the segment that holds `offset` as they are until unpin(), one for each
+    // pin. False: as many segments as may be are pinned. A pin alone proves nothing: the segment
+    // may have been filled anew just before, so look at the item again (Partition::pin).
+    bool pin(uint64_t offset) noexcept;
+    void unpin(uint64_t offset) noexcept;
+    uint32_t pinned_count() const noexcept { return pinned_.load(std::memory_order_relaxed); }
+    // --- owner thread only ---
+
     // Offset in the segment of the first item at or after `cursor`, or used_bytes at the end.
     uint32_t next_item(uint32_t segment, uint32_t cursor) const noexcept;
 
@@ -69,6 +85,9 @@ class Segments {
     }
     bool open(uint32_t ttl_class, bool reclaiming) noexcept;
     void release(uint32_t segment) noexcept;
+    bool is_pinned(uint32_t segment) noexcept;
+    void set_pinned_aside() noexcept;
+    void take_back_unpinned() noexcept;
     void raise_deadline(SegmentInfo& info, uint64_t deadline40) noexcept;
 
     SegmentInfo* table_ = nullptr;
@@ -78,10 +97,13 @@ class Segments {
     uint32_t class_count_ = 1;
     uint32_t free_head_ = 0;  // number plus one
     uint32_t free_count_ = 0;
+    uint32_t aside_head_ = 0;  // free but pinned: not in the free list
     uint32_t active_[kTtlClassesMax] = {};
     uint64_t seal_order_ = 0;
     uint64_t items_ = 0;
     uint64_t next_due_ms_ = UINT64_MAX;
+    std::unique_ptr<std::atomic<uint32_t>[]> pins_;  // of each segment
+    alignas(64) std::atomic<uint32_t> pinned_{0};    // segments with pins
 };
 
 }  // namespace cachee::l1

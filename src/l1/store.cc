@@ -120,6 +120,8 @@ base::Result<std::unique_ptr<Store>> Store::create(const StoreOptions& options) 
     auto* partitions = reinterpret_cast<PartitionHeader*>(base + header->partitions_offset);
     const uint64_t first = base::align_up(
         sizeof(FileHeader) + options.partitions * sizeof(PartitionHeader), kPageBytes);
+    store->first_partition_offset_ = first;
+    store->partition_bytes_ = g.partition_bytes;
     for (uint32_t i = 0; i < options.partitions; ++i) {
         const uint64_t start = first + i * g.partition_bytes;
         partitions[i].buckets_offset = start;
@@ -144,6 +146,14 @@ Partition& Store::partition(uint32_t index) {
     CACHEE_ASSERT(index < partitions_.size());
     return *partitions_[index];
 }
+
+Partition& Store::partition_of(const uint8_t* value) noexcept {
+    const auto offset = static_cast<uint64_t>(value - base()) - first_partition_offset_;
+    return *partitions_[offset / partition_bytes_];
+}
+
+void Store::pin_again(const uint8_t* value) noexcept { partition_of(value).pin_again(value); }
+void Store::unpin(const uint8_t* value) noexcept { partition_of(value).unpin(value); }
 
 uint32_t Store::partitions() const { return static_cast<uint32_t>(partitions_.size()); }
 const std::string& Store::path() const { return file_->path(); }

@@ -65,6 +65,9 @@ class Store {
     // Why ordinary pages are used although hugepages were asked for (kAuto); empty otherwise.
     const std::string& fallback_reason() const;
     void unlink();
+    // Of the partition that `value` lies in; see Partition::pin(). Any thread.
+    void pin_again(const uint8_t* value) noexcept;
+    void unpin(const uint8_t* value) noexcept;
 
     // The most key + value that put() takes: the option, or what a segment of this store holds.
     uint64_t item_bytes_max() const;
@@ -75,8 +78,11 @@ class Store {
 
   private:
     Store() = default;
+    Partition& partition_of(const uint8_t* value) noexcept;
 
     std::unique_ptr<base::HugepageFile> file_;
+    uint64_t first_partition_offset_ = 0;
+    uint64_t partition_bytes_ = 0;
     std::vector<std::unique_ptr<Partition>> partitions_;
 };
 
