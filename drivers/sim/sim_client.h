@@ -58,6 +58,10 @@ class SimClient {
     std::function<void(int64_t serial)> on_eof;
 
     net::TcpTransport& transport() { return *transport_; }
+    // Of an open session.
+    io::SessionIndex index_of(int64_t serial) const {
+        return index_by_serial_[static_cast<size_t>(serial)];
+    }
     const stats::WorkerCounters& counters() const { return *counters_; }
     uint64_t counter(stats::Counter id) const { return counters_->get(id); }
 

@@ -30,6 +30,9 @@ struct SimLink::Buffer {
     explicit Buffer(uint32_t capacity) : bytes(capacity) {}
     std::vector<uint8_t> bytes;
     uint32_t size = 0;
+    const uint8_t* lent = nullptr;  // the end of the frame, until it is read
+    uint32_t lent_bytes = 0;
+    io::Lender* lender = nullptr;
 };
 
 class SimLink::End final : public net::FramePort {
@@ -42,6 +45,7 @@ class SimLink::End final : public net::FramePort {
         info_.tx_ip_checksum = info_.tx_tcp_checksum = options.tx_checksums;
         info_.tso = options.tso_bytes_max > 0;
         info_.tso_bytes_max = options.tso_bytes_max;
+        info_.tx_attach = options.tx_attach;
         const uint32_t capacity = std::max(options.mtu + kHeadroom, options.tso_bytes_max);
         for (uint32_t i = 0; i < options.tx_frames; ++i) {
             buffers_.push_back(std::make_unique<Buffer>(capacity));
@@ -54,6 +58,7 @@ class SimLink::End final : public net::FramePort {
 
     size_t rx_burst(RxFrame* frames, size_t max) noexcept override {
         std::lock_guard lock(link_.mutex_);
+        send_pending_locked();
         const uint64_t now = link_.now_locked();
         size_t n = 0;
         while (n < max && !queue_.empty() && queue_.front().arrival_ns <= now) {
@@ -83,6 +88,7 @@ class SimLink::End final : public net::FramePort {
 
     size_t tx_alloc(TxFrame* frames, size_t count) noexcept override {
         std::lock_guard lock(link_.mutex_);
+        send_pending_locked();
         size_t n = 0;
         while (n < count && !free_tx_.empty()) {
             Buffer* buffer = free_tx_.back();
@@ -98,11 +104,12 @@ class SimLink::End final : public net::FramePort {
 
     size_t tx_burst(TxFrame* frames, size_t count) noexcept override {
         std::lock_guard lock(link_.mutex_);
+        send_pending_locked();
         for (size_t i = 0; i < count; ++i) {
             CACHEE_ASSERT(frames[i].size <= frames[i].capacity);
-            link_.transmit_locked(which_, frames[i]);
-            free_tx_.push_back(static_cast<Buffer*>(frames[i].handle));
+            pending_.push_back(frames[i]);
         }
+        if (!info_.tx_attach) send_pending_locked();
         if (count > 0) link_.arrival_.notify_all();
         return count;
     }
@@ -110,8 +117,20 @@ class SimLink::End final : public net::FramePort {
     void tx_free(TxFrame* frames, size_t count) noexcept override {
         std::lock_guard lock(link_.mutex_);
         for (size_t i = 0; i < count; ++i) {
-            free_tx_.push_back(static_cast<Buffer*>(frames[i].handle));
+            auto* buffer = static_cast<Buffer*>(frames[i].handle);
+            give_back(*buffer);
+            free_tx_.push_back(buffer);
         }
+    }
+
+    bool tx_attach(TxFrame& frame, const uint8_t* data, uint32_t size,
+                   io::Lender& lender) noexcept override {
+        auto* buffer = static_cast<Buffer*>(frame.handle);
+        if (!info_.tx_attach || buffer->lent != nullptr) return false;
+        buffer->lent = data;
+        buffer->lent_bytes = size;
+        buffer->lender = &lender;
+        return true;
     }
 
     void wait(uint64_t max_ns) noexcept override {
@@ -129,6 +148,23 @@ class SimLink::End final : public net::FramePort {
 
   private:
     friend class SimLink;
+    static void give_back(Buffer& buffer) noexcept {
+        if (buffer.lent != nullptr) buffer.lender->give_back(buffer.lent);
+        buffer.lent = nullptr;
+    }
+    void send_pending_locked() {
+        for (TxFrame& frame : pending_) {
+            auto* buffer = static_cast<Buffer*>(frame.handle);
+            if (buffer->lent != nullptr) {
+                std::memcpy(frame.data + frame.size - buffer->lent_bytes, buffer->lent,
+                            buffer->lent_bytes);
+                give_back(*buffer);
+            }
+            link_.transmit_locked(which_, frame);
+            free_tx_.push_back(buffer);
+        }
+        pending_.clear();
+    }
     static bool after(const InFlight& a, const InFlight& b) {
         return later(a.arrival_ns, a.order, b.arrival_ns, b.order);
     }
@@ -138,7 +174,8 @@ class SimLink::End final : public net::FramePort {
     net::PortInfo info_;
     std::vector<std::unique_ptr<Buffer>> buffers_;
     std::vector<Buffer*> free_tx_;
-    std::vector<InFlight> queue_;  // heap; frames on their way to this end
+    std::vector<TxFrame> pending_;  // handed over, not read yet
+    std::vector<InFlight> queue_;   // heap; frames on their way to this end
     uint64_t last_arrival_ns_ = 0;
     uint64_t busy_until_ns_ = 0;  // the link towards this end
 };
@@ -177,11 +214,13 @@ net::FramePort& SimLink::end(int which) {
 void SimLink::advance(uint64_t now_ns) {
     std::lock_guard lock(mutex_);
     CACHEE_ASSERT(now_ns >= now_ns_);
+    for (const auto& end : ends_) end->send_pending_locked();
     now_ns_ = now_ns;
 }
 
 uint64_t SimLink::next_arrival_ns() {
     std::lock_guard lock(mutex_);
+    for (const auto& end : ends_) end->send_pending_locked();
     uint64_t next = UINT64_MAX;
     for (const auto& end : ends_) {
         if (!end->queue_.empty()) next = std::min(next, end->queue_.front().arrival_ns);

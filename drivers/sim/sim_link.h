@@ -40,7 +40,9 @@ struct SimLinkOptions {
     uint32_t tx_frames = 512;      // transmit buffers per end
     bool tx_checksums = false;     // offer checksum offload
     uint32_t tso_bytes_max = 0;    // offer TSO with frames of this size; 0: none
-    bool rx_checksums = false;     // verify checksums for the receiver (kGood or kBad)
+    bool tx_attach = false;     // offer to send lent bytes, which are read only at the end's next
+                                // call, as a device would; needs tx_checksums
+    bool rx_checksums = false;  // verify checksums for the receiver (kGood or kBad)
     bool real_clock = false;
 };
 

@@ -61,6 +61,19 @@ enum class CloseHow : uint8_t {
 // The most that one reserve() may ask for; longer replies go through append().
 inline constexpr uint32_t kReserveBytesMax = 1024;
 
+// Owner of bytes that a transport sends from where they lie instead of copying them. Each hold
+// keeps the bytes around `data` as they are until it is given back. Called by the transport's
+// thread.
+class Lender {
+  public:
+    Lender() = default;
+    Lender(const Lender&) = delete;
+    Lender& operator=(const Lender&) = delete;
+    virtual ~Lender() = default;
+    virtual void hold(const uint8_t* data) noexcept = 0;  // REQUIRES: held already
+    virtual void give_back(const uint8_t* data) noexcept = 0;
+};
+
 class Transport {
   public:
     Transport() = default;
@@ -86,6 +99,15 @@ class Transport {
     // Copies as much of data as the send limit allows and returns that count; a short count is
     // followed by a kWritable event later. A closed session takes everything and drops it.
     virtual size_t append(SessionIndex session, const uint8_t* data, size_t size) noexcept = 0;
+
+    // The same without the copy, all or nothing: true takes over one hold of `lender` on the bytes,
+    // and gives it back when the peer has acknowledged them or the session is gone. False: nothing
+    // was taken (send limit reached, buffers short, or the transport copies anyway): append().
+    virtual bool append_lent(SessionIndex session, const uint8_t* data, size_t size,
+                             Lender& lender) noexcept {
+        (void)session, (void)data, (void)size, (void)lender;
+        return false;
+    }
 
     // Back-pressure: between pause() and resume() no kData or kEof is delivered for the session and
     // the peer's window closes. Data events already returned by poll() stay valid.

@@ -3,7 +3,9 @@
 // queues and receive queues take from the same pool, so one bound covers both. Worker thread only;
 // the address space is reserved at construction, pages are touched as blocks are first used.
 //
-//   block: | next 32 | seq 32 | start 16 | end 16 | unused 32 | 2032 bytes of data |
+//   block: | next 32 | seq 32 | start 16 | end 16 | lent 32 | 2032 bytes of data |
+//
+// A lent block holds no bytes of the stream but says where they lie (send_queue.h).
 #pragma once
 
 #include <cstdint>
@@ -22,7 +24,7 @@ struct Block {
     uint32_t seq;    // receive queue: sequence number of data[start]
     uint16_t start;  // first byte in use
     uint16_t end;    // one past the last
-    uint32_t unused;
+    uint32_t lent;   // send queue: 1 when data says where the bytes are
     uint8_t data[kBlockDataBytes];
 };
 static_assert(sizeof(Block) == kBlockBytes);
@@ -48,6 +50,7 @@ class BlockPool {
         block.next = kNoBlock;
         block.start = 0;
         block.end = 0;
+        block.lent = 0;
         return index;
     }
 

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <string>
 
+#include "io/transport.h"
+
 namespace cachee::net {
 
 using MacAddress = std::array<uint8_t, 6>;
@@ -54,6 +56,7 @@ struct PortInfo {
     bool tx_tcp_checksum = false;
     bool tso = false;
     uint32_t tso_bytes_max = 0;  // largest frame handed over with kTxTso; <= TxFrame::capacity
+    bool tx_attach = false;      // tx_attach() may work; tx_tcp_checksum is true then
 };
 
 class FramePort {
@@ -86,6 +89,14 @@ class FramePort {
     // when sent). The rest stay the caller's: retry at a later poll, or tx_free().
     virtual size_t tx_burst(TxFrame* frames, size_t count) noexcept = 0;
     virtual void tx_free(TxFrame* frames, size_t count) noexcept = 0;
+    // Makes `size` bytes that lie elsewhere the end of an unsent frame, which then counts them in
+    // its size; at most once per frame. True takes over one hold of the lender, given back when the
+    // device has read them or the frame was freed. False: not possible, copy them.
+    virtual bool tx_attach(TxFrame& frame, const uint8_t* data, uint32_t size,
+                           io::Lender& lender) noexcept {
+        (void)frame, (void)data, (void)size, (void)lender;
+        return false;
+    }
 
     // Sleeps until a frame may have arrived or max_ns have passed; a driver that cannot, sleeps
     // min(max_ns, 100 us).

@@ -128,6 +128,11 @@ class Interface {
         const uint32_t ip_bytes = ipv6 ? kIpv6Bytes : kIpv4Bytes;
         return frame.data + kEthernetBytes + ip_bytes + kTcpBytes + option_bytes;
     }
+    // The end of the payload stays where it lies; see FramePort::tx_attach().
+    bool can_attach() const noexcept { return info_.tx_attach && info_.tx_tcp_checksum; }
+    bool attach(TxFrame& frame, const uint8_t* data, uint32_t size, io::Lender& lender) noexcept {
+        return port_.tx_attach(frame, data, size, lender);
+    }
     // Writes the headers in front of payload_bytes already in place and stages the frame.
     void send_segment(TxFrame& frame, const SegmentFields& fields, uint32_t payload_bytes) noexcept;
     template <bool kTimestamps>

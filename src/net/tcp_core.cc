@@ -91,7 +91,12 @@ TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounte
     interface_.set_error_sink(this);
 }
 
-TcpCore::~TcpCore() { release(); }
+TcpCore::~TcpCore() {
+    for (Hot& hot : hot_) {
+        if ((hot.flags & kLent) != 0) send_queue::clear(hot, pool_);
+    }
+    release();
+}
 
 base::Result<std::unique_ptr<TcpTransport>> TcpTransport::create(FramePort& port,
                                                                  const TcpOptions& options,
@@ -363,6 +368,20 @@ size_t TcpCore::append(SessionIndex session, const uint8_t* data, size_t size) n
         starved_.push(session);
     }
     return taken;
+}
+
+bool TcpCore::append_lent(SessionIndex session, const uint8_t* data, size_t size,
+                          io::Lender& lender) noexcept {
+    Hot& hot = hot_[session];
+    // Below the limit it is taken whole: what it adds to memory is little.
+    if (!can_send(hot) || hot.sq_bytes >= options_.send_buffer_bytes_max) return false;
+    if (size > kLentBytesMax) return false;
+    if (!send_queue::append_lent(hot, pool_, data, static_cast<uint32_t>(size), lender)) {
+        return false;
+    }
+    count(Counter::values_lent);
+    mark_dirty(hot);
+    return true;
 }
 
 void TcpCore::pause(SessionIndex session) noexcept { hot_[session].flags |= kPaused; }

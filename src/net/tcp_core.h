@@ -48,6 +48,8 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
     uint8_t* reserve(io::SessionIndex session, uint32_t size) noexcept override;
     void commit(io::SessionIndex session, uint32_t size) noexcept override;
     size_t append(io::SessionIndex session, const uint8_t* data, size_t size) noexcept override;
+    bool append_lent(io::SessionIndex session, const uint8_t* data, size_t size,
+                     io::Lender& lender) noexcept override;
     void pause(io::SessionIndex session) noexcept override;
     void resume(io::SessionIndex session) noexcept override;
     void close(io::SessionIndex session, io::CloseHow how) noexcept override;
@@ -69,6 +71,8 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
     static constexpr uint32_t kTickUs = 1049;
     static constexpr uint32_t kRenegingUs = 10'000;
     static constexpr uint32_t kDuplicateAgeMax = 1u << 30;  // bytes before rcv_nxt
+    static constexpr uint32_t kLentBytesMax = 64u << 20;  // far below half the sequence space
+    static constexpr uint32_t kAttachBytesMin = 512;      // below, a copy costs less
 
     // --- tcp_core.cc
     void set_time(uint64_t now_ns) noexcept;
@@ -243,6 +247,9 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
     bool send_next(Hot& hot, uint32_t size, bool fin) noexcept;
     bool send_data(Hot& hot, uint32_t seq, uint32_t size, bool fin,
                    send_queue::Cursor& cursor) noexcept;
+    void put_payload(Hot& hot, TxFrame& frame, uint8_t* out, uint32_t size,
+                     send_queue::Cursor& cursor) noexcept;
+    uint32_t without_lent_tail(const Hot& hot, uint32_t size) const noexcept;
     bool send_ack(Hot& hot, uint32_t seq) noexcept;
     void send_reset(Hot& hot) noexcept;
     void fill_fields(Hot& hot, SegmentFields& fields, uint32_t seq, uint8_t flags) noexcept;

@@ -141,7 +141,7 @@ template <typename Segment>
 // than that, and nothing was done.
 [[gnu::always_inline]] inline bool TcpCore::acked_fast(Hot& hot, Cold& cold, uint32_t ack,
                                                        bool timed) noexcept {
-    constexpr uint32_t kSlowFlags = kRecovery | kFinQueued | kWantWritable | kReserved;
+    constexpr uint32_t kSlowFlags = kRecovery | kFinQueued | kWantWritable | kReserved | kLent;
     const uint32_t bytes = ack - hot.snd_una;
     if ((hot.flags & kSlowFlags) != 0 || hot.sq_head != hot.sq_tail) return false;
     if (ack != hot.snd_max || bytes != hot.sq_bytes) return false;
@@ -191,7 +191,8 @@ void TcpCore::note_another(Hot& hot, Cold& cold, uint32_t start, send_queue::Cur
 // New data that fits one segment, one block and both windows, and an ACK with it. False: nothing
 // was done.
 [[gnu::always_inline]] inline bool TcpCore::output_fast(Hot& hot, Cold& cold) noexcept {
-    constexpr uint32_t kSlowFlags = kEcn | kProbeDue | kFinQueued | kPersist | kRecovery | kIpv6;
+    constexpr uint32_t kSlowFlags =
+        kEcn | kProbeDue | kFinQueued | kPersist | kRecovery | kIpv6 | kLent;
     if (hot.state != State::kEstablished || (hot.flags & kSlowFlags) != 0) return false;
     if (hot.acks_owed != 0 || hot.dup_acks != 0 || hot.snd_nxt != hot.snd_max) return false;
     const uint32_t flight = hot.snd_nxt - hot.snd_una;

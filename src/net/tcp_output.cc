@@ -202,7 +202,7 @@ uint32_t TcpCore::next_size(Hot& hot, uint32_t unsent, uint32_t window) noexcept
     const uint32_t option_bytes = (hot.flags & kHasTimestamps) != 0 ? 12 : 0;
     const uint32_t tso = interface_.tso_payload_max(option_bytes, (hot.flags & kIpv6) != 0);
     if (tso < 2u * hot.mss || size == hot.mss) return hot.mss;
-    const uint32_t most = std::min(size, tso);
+    const uint32_t most = without_lent_tail(hot, std::min(size, tso));
     return most == unsent ? most : most - most % hot.mss;
 }
 
@@ -266,13 +266,43 @@ bool TcpCore::send_data(Hot& hot, uint32_t seq, uint32_t size, bool fin,
     if (size > hot.mss) fields.tso_mss = hot.mss;
     if ((hot.flags & kEcn) != 0) put_ecn(hot, fields, seq, size);
     if (size > 0) {
-        uint8_t* const payload =
-            Interface::payload_of(*frame, fields.option_bytes, fields.ipv6 != nullptr);
-        send_queue::copy_out(pool_, cursor, payload, size);
+        put_payload(hot, *frame,
+                    Interface::payload_of(*frame, fields.option_bytes, fields.ipv6 != nullptr),
+                    size, cursor);
     }
     interface_.send_segment(*frame, fields, size);
     note_ack_sent(hot);
     return true;
+}
+
+// Large values are not copied where the port can do without.
+void TcpCore::put_payload(Hot& hot, TxFrame& frame, uint8_t* out, uint32_t size,
+                          send_queue::Cursor& cursor) noexcept {
+    if ((hot.flags & kLent) != 0 && interface_.can_attach()) {
+        const send_queue::Gather found = send_queue::gather(pool_, cursor, size);
+        const bool all = found.copied_bytes + found.lent_bytes == size;
+        if (all && found.lent_bytes >= kAttachBytesMin) {
+            found.lent.lender->hold(found.lent.data);
+            if (interface_.attach(frame, found.lent.data, found.lent_bytes, *found.lent.lender)) {
+                send_queue::copy_out(pool_, cursor, out, found.copied_bytes);
+                send_queue::skip(pool_, cursor, found.lent_bytes);
+                return;
+            }
+            found.lent.lender->give_back(found.lent.data);
+        }
+    }
+    send_queue::copy_out(pool_, cursor, out, size);
+}
+
+// A frame of several segments ends with whole ones before what follows a lent value, so that the
+// value need not be copied for the sake of its last two bytes.
+uint32_t TcpCore::without_lent_tail(const Hot& hot, uint32_t size) const noexcept {
+    if ((hot.flags & kLent) == 0 || !interface_.can_attach()) return size;
+    const send_queue::Gather found =
+        send_queue::gather(pool_, {hot.sq_next, hot.sq_next_offset}, size);
+    const uint32_t run = found.copied_bytes + found.lent_bytes;
+    if (run == size || found.lent_bytes == 0 || run < hot.mss) return size;
+    return run - run % hot.mss;
 }
 
 // One byte (or what the small window lets through) past a closed window: the answer tells whether

@@ -69,6 +69,7 @@ enum Flags : uint32_t {
     kSuspect = 1u << 27,     // in the FIFO of sessions that stalled
     kTailProbe = 1u << 28,   // a tail loss probe is not acknowledged yet: Recovery::probe_end
     kEcn = 1u << 29,         // both ends speak ECN
+    kLent = 1u << 30,        // the send queue may have lent blocks
     kIpv6 = 1u << 31,        // the addresses are in TcpCore::pairs_
 };
 

@@ -116,7 +116,8 @@ namespace cachee::stats {
     X(tcp_time_wait_recycled, "connections", "oldest connections in TIME_WAIT forgotten: the table was full") \
     X(tcp_slow_readers, "connections", "connections closed because the peer took no data for too long") \
     X(tcp_slow_readers_memory, "connections", "connections closed because the peer took no data and buffers ran short") \
-    X(tcp_fin_wait_2_timeouts, "connections", "closed connections forgotten because the peer did not close its side")
+    X(tcp_fin_wait_2_timeouts, "connections", "closed connections forgotten because the peer did not close its side") \
+    X(values_lent, "values", "large values sent from where they lie in L1 instead of copied")
 
 // X(identifier, unit, meaning): written by the control plane's thread.
 #define CACHEE_CONTROL_COUNTERS(X) \
