@@ -28,6 +28,11 @@ inline uint32_t data_room_bytes(uint32_t mtu) {
            std::max<uint32_t>(mtu + kFrameOverhead, RTE_MBUF_DEFAULT_DATAROOM);
 }
 
+// Frames that end in lent bytes: as many as the transmit ring holds, and some under way to it.
+inline uint32_t lent_frames(const config::Dpdk& config) {
+    return config.tx_descriptors + kTsoMbufsBeyondRing;
+}
+
 // An upper bound of what EAL must have for all workers, TSO included.
 inline uint64_t memory_mib_needed(const config::Dpdk& config, uint32_t worker_count) {
     const uint64_t receive =

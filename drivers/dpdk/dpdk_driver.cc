@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "drivers/dpdk/buffers.h"
 #include "drivers/dpdk/dpdk_port.h"
+#include "drivers/dpdk/lent_memory.h"
 #include "drivers/dpdk/pci_device.h"
 
 namespace cachee::dpdk {
@@ -53,7 +54,9 @@ struct DpdkDriver::Impl {
     rte_eth_dev_info device{};
     uint64_t tx_offloads = 0;
     std::vector<rte_mempool*> rx_pools;
-    std::vector<rte_mempool*> tx_pools;  // the same ones where TSO is not offered
+    std::vector<rte_mempool*> tx_pools;    // the same ones where TSO is not offered
+    std::vector<rte_mempool*> lent_pools;  // empty: nothing is lent
+    LentMemory lent;
     net::PortInfo info;
     std::vector<std::string> notes;
 
@@ -68,6 +71,7 @@ struct DpdkDriver::Impl {
     Status start_device();
     void wait_for_link();
     void fill_info();
+    Status make_lent_pools();
     std::string device_name() const { return config.device.substr(0, config.device.find(',')); }
     Error device_error(const std::string& what, int code) const {
         return Error{"dpdk.device " + device_name() + ": " + what + ": " + reason_text(code)};
@@ -299,6 +303,35 @@ void DpdkDriver::Impl::fill_info() {
     info.tso_bytes_max = info.tso ? kTsoBytesMax : 0;
 }
 
+Status DpdkDriver::Impl::make_lent_pools() {
+    const int socket = rte_eth_dev_socket_id(port_id);
+    constexpr uint16_t kPrivateBytes = RTE_ALIGN(sizeof(LentFrame), RTE_MBUF_PRIV_ALIGN);
+    for (uint32_t worker = 0; worker < worker_count; ++worker) {
+        const std::string name = "cachee_lent_" + std::to_string(worker);
+        rte_mempool* pool = rte_pktmbuf_pool_create(name.c_str(), lent_frames(config), kCacheMbufs,
+                                                    kPrivateBytes, 0, socket);
+        if (pool == nullptr) {
+            return Error{"large values are copied into frames: no memory for their descriptions (" +
+                         reason_text(rte_errno) + "); raise dpdk.memory_mib"};
+        }
+        lent_pools.push_back(pool);
+    }
+    return {};
+}
+
+Status DpdkDriver::lend(uint8_t* memory, uint64_t bytes, uint64_t page_bytes) {
+    CACHEE_ASSERT(impl_->device_up);
+    if ((impl_->tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0) return {};
+    Status status = impl_->lent.add(memory, bytes, page_bytes, impl_->device.device);
+    if (status) status = impl_->make_lent_pools();
+    if (!status) {
+        impl_->lent.remove();
+        return status;
+    }
+    impl_->info.tx_attach = true;
+    return {};
+}
+
 DpdkDriver::DpdkDriver() : impl_(std::make_unique<Impl>()) {}
 
 DpdkDriver::~DpdkDriver() { stop(); }
@@ -330,6 +363,11 @@ Status DpdkDriver::init(const config::Dpdk& config, uint32_t worker_count,
         if ((impl_->tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0 && sound) {
             impl_->tx_offloads |= offered & RTE_ETH_TX_OFFLOAD_TCP_TSO;
         }
+        // Lent bytes are a segment of their own. net_tap sums in software, and wrongly over a
+        // segment of odd length.
+        if (sound && config.gather) {
+            impl_->tx_offloads |= offered & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+        }
         status = impl_->check_queues();
     }
     if (status) status = impl_->make_pools();
@@ -354,8 +392,12 @@ DeviceStats DpdkDriver::device_stats() const {
 std::unique_ptr<net::FramePort> DpdkDriver::port(uint32_t worker, stats::WorkerCounters* counters) {
     CACHEE_ASSERT(impl_->device_up);
     CACHEE_ASSERT(worker < impl_->worker_count);
-    return std::make_unique<DpdkPort>(impl_->info, impl_->port_id, static_cast<uint16_t>(worker),
-                                      impl_->tx_pools[worker], counters);
+    return std::make_unique<DpdkPort>(
+        impl_->info, impl_->port_id, static_cast<uint16_t>(worker),
+        DpdkPort::Buffers{impl_->tx_pools[worker],
+                          impl_->info.tx_attach ? impl_->lent_pools[worker] : nullptr,
+                          &impl_->lent},
+        counters);
 }
 
 bool DpdkDriver::enter_worker() { return rte_thread_register() == 0; }
@@ -368,8 +410,11 @@ void DpdkDriver::stop() {
     if (impl_->device_up) {
         impl_->device_up = false;
         rte_eth_dev_stop(impl_->port_id);
+        impl_->lent.remove();
         rte_eth_dev_close(impl_->port_id);
     }
+    for (rte_mempool* pool : impl_->lent_pools) rte_mempool_free(pool);
+    impl_->lent_pools.clear();
     for (size_t i = 0; i < impl_->rx_pools.size(); ++i) {
         const bool own = i < impl_->tx_pools.size() && impl_->tx_pools[i] != impl_->rx_pools[i];
         if (own) rte_mempool_free(impl_->tx_pools[i]);

@@ -47,6 +47,12 @@ class DpdkDriver {
                       const std::string& instance,
                       config::LogLevel log_level = config::LogLevel::kError);
 
+    // Lets frames be sent from `bytes` at `memory`, which stay mapped until after stop(): the ports
+    // made afterwards offer tx_attach where the device can gather. An error says why large
+    // values are copied instead; the driver works as before. REQUIRES: init() succeeded; no port
+    // was made; whole pages of page_bytes.
+    base::Status lend(uint8_t* memory, uint64_t bytes, uint64_t page_bytes);
+
     // REQUIRES: init() succeeded.
     const net::PortInfo& info() const;
     // Things an operator should know that are no errors: link down, no RSS, reduced MTU.

@@ -134,9 +134,9 @@ size_t DpdkPort::tx_alloc(TxFrame* frames, size_t count) noexcept {
     while (done < count) {
         rte_mbuf* mbufs[kChunk];
         size_t n = std::min(count - done, kChunk);
-        if (rte_pktmbuf_alloc_bulk(tx_pool_, mbufs, static_cast<unsigned>(n)) != 0) {
+        if (rte_pktmbuf_alloc_bulk(buffers_.tx, mbufs, static_cast<unsigned>(n)) != 0) {
             for (n = 0; n < kChunk && done + n < count; ++n) {  // the pool's last ones, singly
-                mbufs[n] = rte_pktmbuf_alloc(tx_pool_);
+                mbufs[n] = rte_pktmbuf_alloc(buffers_.tx);
                 if (mbufs[n] == nullptr) break;
             }
             if (n == 0) return done;
@@ -160,9 +160,10 @@ size_t DpdkPort::tx_burst(TxFrame* frames, size_t count) noexcept {
         bool offloads = false;
         for (uint16_t i = 0; i < n; ++i) {
             const TxFrame& frame = frames[done + i];
-            CACHEE_DASSERT(frame.size <= frame.capacity);
             auto* mbuf = static_cast<rte_mbuf*>(frame.handle);
-            mbuf->data_len = static_cast<uint16_t>(frame.size);
+            const uint32_t attached = mbuf->next != nullptr ? mbuf->next->data_len : 0;
+            CACHEE_DASSERT(frame.size - attached <= frame.capacity);
+            mbuf->data_len = static_cast<uint16_t>(frame.size - attached);
             mbuf->pkt_len = frame.size;
             offloads |= describe(frame, mbuf, info_.tx_ip_checksum);
             mbufs[i] = mbuf;
@@ -187,6 +188,33 @@ uint16_t DpdkPort::send_offloaded(rte_mbuf** mbufs, uint16_t count) noexcept {
 
 void DpdkPort::tx_free(TxFrame* frames, size_t count) noexcept {
     for (size_t i = 0; i < count; ++i) rte_pktmbuf_free(static_cast<rte_mbuf*>(frames[i].handle));
+}
+
+bool DpdkPort::tx_attach(TxFrame& frame, const uint8_t* data, uint32_t size,
+                         io::Lender& lender) noexcept {
+    auto* head = static_cast<rte_mbuf*>(frame.handle);
+    if (buffers_.lent_frames == nullptr || head->next != nullptr || size > UINT16_MAX) return false;
+    const rte_iova_t address = buffers_.lent->address_of(data, size);
+    if (address == RTE_BAD_IOVA) return false;
+    rte_mbuf* tail = rte_pktmbuf_alloc(buffers_.lent_frames);
+    if (tail == nullptr) return false;
+    auto* lent = static_cast<LentFrame*>(rte_mbuf_to_priv(tail));
+    lent->lender = &lender;
+    lent->data = data;
+    lent->info.fcb_opaque = lent;
+    lent->info.free_cb = [](void*, void* opaque) {
+        auto* freed = static_cast<LentFrame*>(opaque);
+        freed->lender->give_back(freed->data);
+    };
+    rte_mbuf_ext_refcnt_set(&lent->info, 1);
+    // The device only reads it.
+    rte_pktmbuf_attach_extbuf(tail, const_cast<uint8_t*>(data), address,
+                              static_cast<uint16_t>(size), &lent->info);
+    tail->data_off = 0;
+    tail->data_len = static_cast<uint16_t>(size);
+    head->next = tail;
+    head->nb_segs = 2;
+    return true;
 }
 
 void DpdkPort::wait(uint64_t max_ns) noexcept {

@@ -8,17 +8,31 @@
 
 #include <cstdint>
 
+#include "drivers/dpdk/lent_memory.h"
 #include "net/frame_port.h"
 #include "stats/counters.h"
 
 namespace cachee::dpdk {
 
+// In the private area of an mbuf that points to lent bytes: whom to tell when it is freed.
+struct LentFrame {
+    rte_mbuf_ext_shared_info info;
+    io::Lender* lender;
+    const uint8_t* data;
+};
+
 class DpdkPort final : public net::FramePort {
   public:
-    // `tx_pool` is borrowed; may be the pool that the receive queue uses.
-    DpdkPort(const net::PortInfo& info, uint16_t port_id, uint16_t queue, rte_mempool* tx_pool,
+    // What frames are made from; borrowed. `tx` may be the pool that the receive queue uses;
+    // `lent_frames` (nullptr: nothing is attached) has a LentFrame in each mbuf's private area.
+    struct Buffers {
+        rte_mempool* tx = nullptr;
+        rte_mempool* lent_frames = nullptr;
+        const LentMemory* lent = nullptr;
+    };
+    DpdkPort(const net::PortInfo& info, uint16_t port_id, uint16_t queue, const Buffers& buffers,
              stats::WorkerCounters* counters)
-        : info_(info), tx_pool_(tx_pool), counters_(counters), port_id_(port_id), queue_(queue) {}
+        : info_(info), buffers_(buffers), counters_(counters), port_id_(port_id), queue_(queue) {}
 
     const net::PortInfo& info() const noexcept override { return info_; }
     bool accept_multicast(const net::MacAddress* groups, size_t count) override;
@@ -27,6 +41,8 @@ class DpdkPort final : public net::FramePort {
     size_t tx_alloc(net::TxFrame* frames, size_t count) noexcept override;
     size_t tx_burst(net::TxFrame* frames, size_t count) noexcept override;
     void tx_free(net::TxFrame* frames, size_t count) noexcept override;
+    bool tx_attach(net::TxFrame& frame, const uint8_t* data, uint32_t size,
+                   io::Lender& lender) noexcept override;
     void wait(uint64_t max_ns) noexcept override;
 
   private:
@@ -36,7 +52,7 @@ class DpdkPort final : public net::FramePort {
     uint16_t send_offloaded(rte_mbuf** mbufs, uint16_t count) noexcept;
 
     net::PortInfo info_;
-    rte_mempool* tx_pool_;
+    Buffers buffers_;
     stats::WorkerCounters* counters_;
     uint16_t port_id_;
     uint16_t queue_;

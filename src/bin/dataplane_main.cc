@@ -23,6 +23,7 @@
 #include "bin/transports.h"
 #include "bin/warnings.h"
 #include "config/loader.h"
+#include "dataplane/l1_lender.h"
 #include "dataplane/worker_loop.h"
 #include "l1/store.h"
 #include "shm/segment.h"
@@ -90,7 +91,8 @@ class DataPlane {
 
         std::vector<stats::WorkerCounters*> counters;
         for (uint32_t i = 0; i < workers_; ++i) counters.push_back(&segment_->worker(i)->counters);
-        auto transports = make_transports(config_, workers_, counters);
+        auto transports = make_transports(config_, workers_, counters,
+                                          {store_->base(), store_->bytes(), store_->page_bytes()});
         if (!transports) return transports.error();
         transports_ = std::move(transports).value();
         copy_text(segment_->header()->listen, sizeof segment_->header()->listen,
@@ -203,6 +205,7 @@ class DataPlane {
         auto store = l1::Store::create(options);
         if (!store) return store.error();
         store_ = std::move(store).value();
+        lender_ = std::make_unique<dataplane::L1Lender>(*store_);
         if (!store_->fallback_reason().empty()) {
             log(Severity::kWarning, "L1 is on ordinary pages: " + store_->fallback_reason());
         }
@@ -226,6 +229,8 @@ class DataPlane {
             options.parked_requests_max = config_.limits.parked_requests_max;
             options.buffers_bytes_max = config_.limits.query_buffer_bytes_max;
             options.item_bytes_max = config_.l1.item_bytes_max;
+            options.lend_bytes_min = config_.listen.lend_bytes_min;
+            options.lender = lender_.get();
             options.limits = {.bulk_bytes_max = config_.limits.bulk_bytes_max,
                               .arguments_max = config_.limits.arguments_max,
                               .inline_bytes_max = config_.limits.inline_bytes_max};
@@ -264,6 +269,7 @@ class DataPlane {
     std::unique_ptr<shm::Segment> segment_;
     std::unique_ptr<l1::Store> store_;
     std::unique_ptr<shm::WakeFifo> wake_;
+    std::unique_ptr<dataplane::L1Lender> lender_;  // outlives the transports
     std::unique_ptr<Transports> transports_;
     std::unique_ptr<dataplane::RemoteMesh> remote_;
     std::vector<std::unique_ptr<dataplane::Worker>> workers_built_;

@@ -159,7 +159,7 @@ std::unique_ptr<net::FramePort> impaired(std::unique_ptr<net::FramePort> port,
 class DpdkTransports final : public Transports {
   public:
     static Made make(const config::Config& config, const std::string& instance,
-                     const Counters& counters) {
+                     const Counters& counters, const LentMapping& lent) {
         auto options = tcp_options(config);
         if (!options) return options.error();
         auto made = std::make_unique<DpdkTransports>();
@@ -169,6 +169,14 @@ class DpdkTransports final : public Transports {
         }
         for (const std::string& note : made->driver_.notes()) {
             base::log_line("cachee-dataplane", base::Severity::kWarning, note);
+        }
+        if (config.listen.lend_bytes_min > 0) {
+            const base::Status status =
+                made->driver_.lend(lent.memory, lent.bytes, lent.page_bytes);
+            if (!status) {
+                base::log_line("cachee-dataplane", base::Severity::kWarning,
+                               status.error().message);
+            }
         }
         if (config.impairment.enabled) {
             base::log_line("cachee-dataplane", base::Severity::kWarning,
@@ -262,13 +270,14 @@ class SimTransports final : public Transports {
 
 }  // namespace
 
-Made make_transports(const config::Config& config, uint32_t workers, const Counters& counters) {
+Made make_transports(const config::Config& config, uint32_t workers, const Counters& counters,
+                     const LentMapping& lent) {
     CACHEE_ASSERT(counters.size() == workers);
     switch (config.driver) {
         case config::DriverKind::kSocket:
             return SocketTransports::make(config, counters);
         case config::DriverKind::kDpdk:
-            return DpdkTransports::make(config, config.instance.name, counters);
+            return DpdkTransports::make(config, config.instance.name, counters, lent);
         case config::DriverKind::kSim:
             return SimTransports::make(config, counters);
     }

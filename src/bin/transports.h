@@ -30,10 +30,17 @@ class Transports {
     virtual std::string listen() const = 0;
 };
 
+// Memory that frames may be sent from: L1's mapping.
+struct LentMapping {
+    uint8_t* memory = nullptr;
+    uint64_t bytes = 0;
+    uint64_t page_bytes = 0;
+};
+
 // Main thread, with the privileges the process was started with. `counters` holds one block per
 // worker.
 base::Result<std::unique_ptr<Transports>> make_transports(
     const config::Config& config, uint32_t workers,
-    const std::vector<stats::WorkerCounters*>& counters);
+    const std::vector<stats::WorkerCounters*>& counters, const LentMapping& lent);
 
 }  // namespace cachee::bin

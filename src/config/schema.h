@@ -46,6 +46,7 @@ struct Listen {
     uint32_t send_buffer_bytes_max = 1 * kMiB;    // unsent bytes held per session before it is paused
     uint32_t receive_window_bytes = 256 * kKiB;   // per session
     uint64_t buffers_bytes_max = 256 * kMiB;      // per worker: all send and receive buffers together
+    uint64_t lend_bytes_min = 8 * kKiB;      // values from here on are sent from L1 uncopied; 0: none
     std::string password;                    // for AUTH and HELLO; empty: none
 };
 
@@ -104,6 +105,7 @@ struct Dpdk {
     uint16_t tx_descriptors = 1024;
     uint32_t mtu = 1500;
     bool hugepages = true;                   // false: --no-huge
+    bool gather = true;                      // frames may end in bytes of L1, where the device can
     uint32_t prefix_bits = 24;               // length of the subnet prefix of listen.address, 0..32
     std::string gateway;                     // IPv4, empty: none
 };

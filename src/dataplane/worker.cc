@@ -237,9 +237,33 @@ Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session
     return L1Answer::kUnsure;
 }
 
+// As below, without a copy into the reply: the value stays where it is until the peer has it.
+// False: nothing was sent.
+bool Worker::lend_value(io::SessionIndex index, Session& session,
+                        const l1::Lookup& found) noexcept {
+    if (options_.lend_bytes_min == 0 || found.value_bytes < options_.lend_bytes_min) return false;
+    if (options_.lender == nullptr) return false;
+    if (session.in_flight != 0 || !session.output.empty()) return false;
+    if (!store_.pin(found)) return false;
+    uint8_t header[resp::kBulkHeaderBytesMax];
+    const uint8_t* header_end = resp::write_bulk_header(header, found.value_bytes);
+    write_out(index, session,
+              {reinterpret_cast<const char*>(header), static_cast<size_t>(header_end - header)});
+    if (session.output.empty() &&
+        transport_.append_lent(index, found.value, found.value_bytes, *options_.lender)) {
+        counters_.add(Counter::bytes_out, found.value_bytes);
+    } else {
+        write_out(index, session, {reinterpret_cast<const char*>(found.value), found.value_bytes});
+        store_.unpin(found.value);
+    }
+    write_out(index, session, "\r\n");
+    return true;
+}
+
 // Values that do not fit one reservation, and replies that must queue.
 bool Worker::reply_with_large_value(io::SessionIndex index, Session& session,
                                     const l1::Lookup& found) noexcept {
+    if (lend_value(index, session, found)) return true;
     std::string_view value{reinterpret_cast<const char*>(found.value), found.value_bytes};
     if (found.version_word != nullptr) {  // another worker's
         if (found.value_bytes > value_copy_.size()) return false;

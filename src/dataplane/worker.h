@@ -56,6 +56,8 @@ struct WorkerOptions {
     uint64_t buffers_bytes_max = 1ULL << 30;  // input, parked and waiting output of all sessions
     uint64_t arena_bytes = 16ULL << 20;       // of the buffer pool
     uint64_t item_bytes_max = 1 << 20;
+    uint64_t lend_bytes_min = 0;   // of a value that is sent from L1 itself; 0: none is
+    io::Lender* lender = nullptr;  // of L1; outlives the transport
     resp::Limits limits;
     const config::Config* config = nullptr;  // borrowed; what CONFIG GET, AUTH and INFO go by
 };
@@ -131,6 +133,7 @@ class Worker {
     bool reply_with_value(io::SessionIndex index, const l1::Lookup& found) noexcept;
     bool reply_with_large_value(io::SessionIndex index, Session& session,
                                 const l1::Lookup& found) noexcept;
+    bool lend_value(io::SessionIndex index, Session& session, const l1::Lookup& found) noexcept;
     void miss(io::SessionIndex index, Session& session, const Staged& get) noexcept;
     // Events wait for the ring, or the parked table has no room for another burst of misses.
     [[gnu::always_inline]] bool congested() const noexcept {

@@ -152,6 +152,7 @@ Partition& Store::partition_of(const uint8_t* value) noexcept {
     return *partitions_[offset / partition_bytes_];
 }
 
+bool Store::pin(const Lookup& found) noexcept { return partition_of(found.value).pin(found); }
 void Store::pin_again(const uint8_t* value) noexcept { partition_of(value).pin_again(value); }
 void Store::unpin(const uint8_t* value) noexcept { partition_of(value).unpin(value); }
 
@@ -164,6 +165,7 @@ uint64_t Store::item_bytes_max() const {
     return reinterpret_cast<FileHeader*>(base())->item_bytes_max;
 }
 uint8_t* Store::base() const { return file_->base(); }
+uint64_t Store::page_bytes() const { return file_->page_bytes(); }
 uint64_t Store::bytes() const { return file_->bytes(); }
 
 }  // namespace cachee::l1

@@ -65,7 +65,8 @@ class Store {
     // Why ordinary pages are used although hugepages were asked for (kAuto); empty otherwise.
     const std::string& fallback_reason() const;
     void unlink();
-    // Of the partition that `value` lies in; see Partition::pin(). Any thread.
+    // Of the partition that the value lies in; see Partition::pin(). Any thread.
+    bool pin(const Lookup& found) noexcept;
     void pin_again(const uint8_t* value) noexcept;
     void unpin(const uint8_t* value) noexcept;
 
@@ -75,6 +76,7 @@ class Store {
     // The mapping, for registering it with a NIC or queue pair.
     uint8_t* base() const;
     uint64_t bytes() const;
+    uint64_t page_bytes() const;
 
   private:
     Store() = default;

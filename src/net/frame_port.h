@@ -56,7 +56,7 @@ struct PortInfo {
     bool tx_tcp_checksum = false;
     bool tso = false;
     uint32_t tso_bytes_max = 0;  // largest frame handed over with kTxTso; <= TxFrame::capacity
-    bool tx_attach = false;      // tx_attach() may work; tx_tcp_checksum is true then
+    bool tx_attach = false;      // tx_attach() may work; of use only with tx_tcp_checksum
 };
 
 class FramePort {

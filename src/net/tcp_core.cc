@@ -357,7 +357,8 @@ void TcpCore::commit(SessionIndex session, uint32_t size) noexcept {
 size_t TcpCore::append(SessionIndex session, const uint8_t* data, size_t size) noexcept {
     Hot& hot = hot_[session];
     if (!can_send(hot)) return size;
-    const uint32_t limit = options_.send_buffer_bytes_max - hot.sq_bytes;
+    const uint32_t queued = std::min(hot.sq_bytes, options_.send_buffer_bytes_max);
+    const uint32_t limit = options_.send_buffer_bytes_max - queued;
     const uint32_t wanted = static_cast<uint32_t>(std::min<size_t>(size, limit));
     const uint32_t taken = send_queue::append(hot, pool_, data, wanted);
     if (taken > 0) mark_dirty(hot);
@@ -373,6 +374,9 @@ size_t TcpCore::append(SessionIndex session, const uint8_t* data, size_t size) n
 bool TcpCore::append_lent(SessionIndex session, const uint8_t* data, size_t size,
                           io::Lender& lender) noexcept {
     Hot& hot = hot_[session];
+    // A copy made frame by frame, straight from memory, costs more than one in a stretch (`lend` of
+    // tools/bench): of use only to a port that needs none.
+    if (!interface_.can_attach()) return false;
     // Below the limit it is taken whole: what it adds to memory is little.
     if (!can_send(hot) || hot.sq_bytes >= options_.send_buffer_bytes_max) return false;
     if (size > kLentBytesMax) return false;

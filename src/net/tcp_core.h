@@ -71,8 +71,8 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
     static constexpr uint32_t kTickUs = 1049;
     static constexpr uint32_t kRenegingUs = 10'000;
     static constexpr uint32_t kDuplicateAgeMax = 1u << 30;  // bytes before rcv_nxt
-    static constexpr uint32_t kLentBytesMax = 64u << 20;  // far below half the sequence space
-    static constexpr uint32_t kAttachBytesMin = 512;      // below, a copy costs less
+    static constexpr uint32_t kLentBytesMax = 64u << 20;    // far below half the sequence space
+    static constexpr uint32_t kAttachBytesMin = 512;        // below, a copy costs less
 
     // --- tcp_core.cc
     void set_time(uint64_t now_ns) noexcept;

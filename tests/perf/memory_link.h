@@ -59,7 +59,9 @@ class MemoryLink {
         }
         void rx_release(const net::RxFrame* frames, size_t count) noexcept override {
             for (size_t i = 0; i < count; ++i) {
-                link_.free_[1 - side_].push_back(static_cast<uint8_t*>(frames[i].handle));
+                auto* data = static_cast<uint8_t*>(frames[i].handle);
+                link_.give_back(1 - side_, data);
+                link_.free_[1 - side_].push_back(data);
             }
         }
         size_t tx_alloc(net::TxFrame* frames, size_t count) noexcept override {
@@ -84,7 +86,19 @@ class MemoryLink {
             return count;
         }
         void tx_free(net::TxFrame* frames, size_t count) noexcept override {
-            for (size_t i = 0; i < count; ++i) link_.free_[side_].push_back(frames[i].data);
+            for (size_t i = 0; i < count; ++i) {
+                link_.give_back(side_, frames[i].data);
+                link_.free_[side_].push_back(frames[i].data);
+            }
+        }
+        // The other end sees a frame of the right length without these bytes: nobody but a device
+        // would have read them.
+        bool tx_attach(net::TxFrame& frame, const uint8_t* data, uint32_t,
+                       io::Lender& lender) noexcept override {
+            Attached& attached = link_.attached_of(side_, frame.data);
+            if (attached.lender != nullptr) return false;
+            attached = {data, &lender};
+            return true;
         }
         void wait(uint64_t) noexcept override {}
 
@@ -93,6 +107,7 @@ class MemoryLink {
             info_.tx_ip_checksum = true;
             info_.tx_tcp_checksum = true;
         }
+        void offer_attach() { info_.tx_attach = true; }
 
       private:
         MemoryLink& link_;
@@ -106,7 +121,27 @@ class MemoryLink {
         ends_[1].offer_offloads();
     }
 
+    void offer_attach() {
+        for (int side = 0; side < 2; ++side) attached_[side].resize(kFrames);
+        ends_[0].offer_attach();
+    }
+
   private:
+    struct Attached {
+        const uint8_t* data = nullptr;
+        io::Lender* lender = nullptr;
+    };
+    Attached& attached_of(int side, const uint8_t* frame) {
+        return attached_[side][static_cast<size_t>(frame - memory_[side].data()) / kFrameBytes];
+    }
+    void give_back(int side, const uint8_t* frame) {
+        if (attached_[side].empty()) return;
+        Attached& attached = attached_of(side, frame);
+        if (attached.lender != nullptr) attached.lender->give_back(attached.data);
+        attached = {};
+    }
+
+    std::vector<Attached> attached_[2];
     std::array<End, 2> ends_;
     std::vector<uint8_t> memory_[2];
     std::vector<uint8_t*> free_[2];

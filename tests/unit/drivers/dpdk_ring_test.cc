@@ -3,6 +3,7 @@
 // no privileges, no hugepages. Cases that need an EAL of their own run in children, before the one
 // of this process starts (GoogleTest runs *DeathTest suites first).
 #include <dirent.h>
+#include <sys/mman.h>
 
 #include <filesystem>
 #include <thread>
@@ -111,12 +112,38 @@ class DpdkRing : public ::testing::Test {
         cpu_set_t after;
         ::sched_getaffinity(0, sizeof after, &after);
         EXPECT_TRUE(CPU_EQUAL(&before, &after)) << "EAL pinned this thread";
+        lent = static_cast<uint8_t*>(::mmap(nullptr, kLentBytes, PROT_READ | PROT_WRITE,
+                                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        const base::Status lendable = driver->lend(lent, kLentBytes, 4096);
+        ASSERT_TRUE(lendable.has_value()) << lendable.error().message;
         port = driver->port(0, &counters);
     }
     static void TearDownTestSuite() {
         port.reset();
         driver.reset();
+        ::munmap(lent, kLentBytes);
     }
+    // Holds taken over by the port and not given back yet.
+    class CountingLender final : public io::Lender {
+      public:
+        void hold(const uint8_t*) noexcept override { ++held; }
+        void give_back(const uint8_t* data) noexcept override {
+            --held;
+            last = data;
+        }
+        int held = 0;
+        const uint8_t* last = nullptr;
+    };
+    static net::TxFrame frame_of(const std::string& start) {
+        net::TxFrame frame;
+        EXPECT_EQ(port->tx_alloc(&frame, 1), 1u);
+        std::memcpy(frame.data, start.data(), start.size());
+        frame.size = static_cast<uint32_t>(start.size());
+        return frame;
+    }
+
+    static constexpr uint64_t kLentBytes = 1 << 20;
+    static inline uint8_t* lent = nullptr;
 
     static inline stats::WorkerCounters counters{};
     static inline std::unique_ptr<DpdkDriver> driver;
@@ -206,6 +233,72 @@ TEST_F(DpdkRing, TxBurst_RingFull_RestStaysTheCallers) {
     drain(*port);
     EXPECT_EQ(port->tx_alloc(frames.data(), frames.size()), frames.size()) << "frames leaked";
     port->tx_free(frames.data(), frames.size());
+}
+
+TEST_F(DpdkRing, TxAttach_LentBytesAreTheEndOfTheFrame_GivenBackWhenSent) {
+    EXPECT_TRUE(port->info().tx_attach);
+    CountingLender lender;
+    for (uint32_t size : {1u, 700u, 1400u}) {
+        std::memset(lent + 5000, static_cast<int>(size), size);
+        net::TxFrame frame = frame_of("start");
+        lender.hold(lent + 5000);
+        ASSERT_TRUE(port->tx_attach(frame, lent + 5000, size, lender));
+        EXPECT_FALSE(port->tx_attach(frame, lent, 10, lender)) << "one to a frame";
+        frame.size += size;
+        ASSERT_EQ(port->tx_burst(&frame, 1), 1u);
+        net::RxFrame got;
+        ASSERT_EQ(port->rx_burst(&got, 1), 1u);
+        ASSERT_EQ(got.size, 5 + size);
+        EXPECT_EQ(std::memcmp(got.data, "start", 5), 0);
+        EXPECT_EQ(std::memcmp(got.data + 5, lent + 5000, size), 0);
+        port->rx_release(&got, 1);
+        EXPECT_EQ(lender.held, 0);
+        EXPECT_EQ(lender.last, lent + 5000);
+    }
+}
+
+TEST_F(DpdkRing, TxAttach_FrameNeverSent_GivenBack) {
+    CountingLender lender;
+    net::TxFrame frame = frame_of("start");
+    lender.hold(lent);
+    ASSERT_TRUE(port->tx_attach(frame, lent, 100, lender));
+    port->tx_free(&frame, 1);
+    EXPECT_EQ(lender.held, 0);
+}
+
+TEST_F(DpdkRing, TxAttach_RingFullThenRetried_SentOnceAndGivenBack) {
+    drain(*port);
+    std::vector<net::TxFrame> filler(3000);
+    ASSERT_EQ(port->tx_alloc(filler.data(), filler.size()), filler.size());
+    for (net::TxFrame& frame : filler) frame.size = 60;
+    const size_t taken = port->tx_burst(filler.data(), filler.size());
+    ASSERT_LT(taken, filler.size());
+    port->tx_free(filler.data() + taken, filler.size() - taken);
+    CountingLender lender;
+    net::TxFrame frame = frame_of("start");
+    lender.hold(lent);
+    ASSERT_TRUE(port->tx_attach(frame, lent, 100, lender));
+    frame.size += 100;
+    EXPECT_EQ(port->tx_burst(&frame, 1), 0u);
+    EXPECT_EQ(lender.held, 1);
+    drain(*port);
+    ASSERT_EQ(port->tx_burst(&frame, 1), 1u);
+    net::RxFrame got;
+    ASSERT_EQ(port->rx_burst(&got, 1), 1u);
+    EXPECT_EQ(got.size, 105u);
+    port->rx_release(&got, 1);
+    EXPECT_EQ(lender.held, 0);
+}
+
+TEST_F(DpdkRing, TxAttach_BytesThatWereNotLent_Refused) {
+    CountingLender lender;
+    net::TxFrame frame = frame_of("start");
+    static uint8_t elsewhere[100];
+    EXPECT_FALSE(port->tx_attach(frame, elsewhere, sizeof elsewhere, lender));
+    EXPECT_FALSE(port->tx_attach(frame, lent + kLentBytes - 50, 100, lender));
+    EXPECT_FALSE(port->tx_attach(frame, lent - 50, 100, lender));
+    EXPECT_FALSE(port->tx_attach(frame, lent, 70'000, lender)) << "more than an mbuf can describe";
+    port->tx_free(&frame, 1);
 }
 
 TEST_F(DpdkRing, Worker_EntersOnItsOwnThread_MovesFrames) {
