@@ -68,6 +68,13 @@ class Kernel:
         self.far = "cachee-test-gp%d-sv" % os.getpid()
         self.address = (SERVER, 6379)
         self.parts = []
+        try:
+            self._start(options, directory)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self, options, directory):
         for name in (self.netns, self.far):
             netns.add(name)
         arguments = ["%s=%s" % pair for pair in options.wire.items()]
