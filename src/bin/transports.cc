@@ -131,6 +131,7 @@ base::Result<net::TcpOptions> tcp_options(const config::Config& config) {
     options.linger_ms = config.tcp.linger_ms;
     options.fin_wait_2_ms = config.tcp.fin_wait_2_ms;
     options.persist_max_ms = config.tcp.persist_max_ms;
+    options.send_share_percent = config.tcp.send_share_percent;
     options.slow_reader_timeout_s = config.tcp.slow_reader_timeout_s;
     options.slow_reader_grace_ms = config.tcp.slow_reader_grace_ms;
     options.buffers_low_percent = config.tcp.buffers_low_percent;

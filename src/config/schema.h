@@ -78,6 +78,7 @@ struct Tcp {                                 // src/net only
     uint32_t linger_ms = 10000;              // a closed session whose peer takes no data
     uint32_t fin_wait_2_ms = 10000;          // a closed session whose peer does not close
     uint32_t persist_max_ms = 60000;         // greatest time between probes of a closed window
+    uint32_t send_share_percent = 2;         // of the buffers free, per session
     uint32_t slow_reader_timeout_s = 120;    // replies queued and none taken; 0: for ever
     uint32_t slow_reader_grace_ms = 200;     // the same when buffers run short
     uint32_t buffers_low_percent = 10;       // of listen.buffers_bytes_max free: they run short

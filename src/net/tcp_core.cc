@@ -89,6 +89,7 @@ TcpCore::TcpCore(FramePort& port, const TcpOptions& options, stats::WorkerCounte
           static_cast<uint32_t>(uint64_t{pool_.blocks_max()} * options.buffers_low_percent / 100)),
       ephemeral_next_(static_cast<uint16_t>(siphash_128(isn_key_, 11, 12))) {
     interface_.set_error_sink(this);
+    update_send_limit();
 }
 
 TcpCore::~TcpCore() {
@@ -144,6 +145,9 @@ base::Result<std::unique_ptr<TcpTransport>> TcpTransport::create(FramePort& port
     if (options.keepalive_interval_s == 0 || options.keepalive_probes_max == 0 ||
         options.keepalive_probes_max > 100) {
         return bad("keepalive_interval_s must be at least 1, keepalive_probes_max 1..100");
+    }
+    if (options.send_share_percent == 0 || options.send_share_percent > 100) {
+        return bad("send_share_percent must be 1..100");
     }
     if (options.persist_max_ms == 0 || options.buffers_low_percent > 100) {
         return bad("persist_max_ms must be at least 1, buffers_low_percent 0..100");
@@ -205,6 +209,7 @@ void TcpCore::release() noexcept {
 }
 
 void TcpCore::update_gauges() noexcept {
+    update_send_limit();
     counters_->set(Counter::tcp_half_open, free_half_open_.in_use());
     counters_->set(Counter::tcp_time_wait, free_time_wait_.in_use());
     counters_->set(Counter::tcp_buffer_blocks, pool_.in_use());
@@ -325,7 +330,7 @@ Hot& TcpCore::open_session(uint32_t index, ConnectionKey key, const Ipv6Pair* pa
 
 uint8_t* TcpCore::reserve(SessionIndex session, uint32_t size) noexcept {
     Hot& hot = hot_[session];
-    const bool room = hot.sq_bytes + size <= options_.send_buffer_bytes_max;
+    const bool room = hot.sq_bytes + size <= send_limit_;
     if (can_send(hot) && room) [[likely]] {
         uint8_t* const out = send_queue::reserve(hot, pool_, size);
         if (out != nullptr) [[likely]] {
@@ -357,8 +362,7 @@ void TcpCore::commit(SessionIndex session, uint32_t size) noexcept {
 size_t TcpCore::append(SessionIndex session, const uint8_t* data, size_t size) noexcept {
     Hot& hot = hot_[session];
     if (!can_send(hot)) return size;
-    const uint32_t queued = std::min(hot.sq_bytes, options_.send_buffer_bytes_max);
-    const uint32_t limit = options_.send_buffer_bytes_max - queued;
+    const uint32_t limit = send_limit_ - std::min(send_limit_, hot.sq_bytes);
     const uint32_t wanted = static_cast<uint32_t>(std::min<size_t>(size, limit));
     const uint32_t taken = send_queue::append(hot, pool_, data, wanted);
     if (taken > 0) mark_dirty(hot);

@@ -229,6 +229,7 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
         return pool_.available() < buffers_low_ || !starved_.empty();
     }
     void relieve_memory_cold() noexcept;
+    void update_send_limit() noexcept;
     uint32_t worst_suspect() noexcept;
     // How many blocks a receive queue may have while it takes data out of order.
     uint32_t out_of_order_room(const Cold& cold) const noexcept {
@@ -434,6 +435,7 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
     uint32_t blocks_later_ = kNoBlock;  // delivered; freed by release()
     uint32_t buffers_low_ = 0;          // blocks; fewer free: they run short
     uint32_t receive_blocks_ = 0;       // in all receive queues
+    uint32_t send_limit_ = 0;           // bytes that a session may have queued now
     uint32_t relieved_tick_ = 0;
     uint32_t resolutions_seen_ = 0;
     uint16_t ephemeral_next_ = 0;

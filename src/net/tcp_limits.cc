@@ -217,6 +217,16 @@ uint32_t TcpCore::worst_suspect() noexcept {
     return worst;
 }
 
+// A share of what is free, so that a few sessions with much to send never leave nothing for the
+// others: the more is taken, the less the next one gets (Choudhury and Hahne, 1998, on switches).
+// An empty session always gets two blocks' worth.
+void TcpCore::update_send_limit() noexcept {
+    const uint64_t free_bytes = uint64_t{pool_.available()} * kBlockDataBytes;
+    const uint64_t share =
+        std::max<uint64_t>(free_bytes * options_.send_share_percent / 100, 2 * kBlockDataBytes);
+    send_limit_ = static_cast<uint32_t>(std::min<uint64_t>(share, options_.send_buffer_bytes_max));
+}
+
 // Buffers run short: at most once a tick, and a few at a time.
 void TcpCore::relieve_memory_cold() noexcept {
     if (relieved_tick_ == now_tick_) return;

@@ -138,7 +138,7 @@ void TcpCore::on_retransmission_timer(Hot& hot) noexcept {
     }
     note_stall(hot);
     // One that answers, but takes nothing; one that does not answer has its own limit.
-    if (cold.retries == 0 && too_slow(hot)) {
+    if ((cold.retries == 0 || hot.snd_wnd == 0) && too_slow(hot)) {
         close_slow_reader(hot, Counter::tcp_slow_readers);
     } else if ((timer == Timer::kTailProbe || alone) && tail_probe_wanted(hot, cold)) {
         send_tail_probe(hot, cold);

@@ -44,6 +44,7 @@ struct TcpOptions {
     uint32_t path_mtu_age_s = 600;  // then full size is tried again (RFC 1191, 6.3)
     uint32_t sessions_max = 16384;
     uint32_t send_buffer_bytes_max = 1 * base::kMiB;   // per session
+    uint32_t send_share_percent = 2;                   // the same, of the buffers free: 1..100
     uint32_t receive_window_bytes = 256 * base::kKiB;  // per session; at most 1 GiB
     uint64_t buffers_bytes_max = 256 * base::kMiB;     // send and receive blocks of all sessions
 

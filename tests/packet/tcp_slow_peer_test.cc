@@ -20,6 +20,7 @@ TcpOptions impatient() {
     options.delayed_ack_ms = 20;
     options.persist_max_ms = 500;
     options.slow_reader_timeout_s = 3;
+    options.send_share_percent = 50;
     options.slow_reader_grace_ms = 400;
     options.buffers_low_percent = 50;
     options.out_of_order_total_bytes_max = 8 * 2048;
@@ -74,6 +75,33 @@ TEST_F(SlowPeer, WindowClosed_ProbesAnswered_ClosedAfterTheTimeout) {
     EXPECT_EQ(reason(session), io::CloseReason::kSlowReader);
     EXPECT_EQ(server_.counter(Counter::tcp_slow_readers), 1u);
     EXPECT_EQ(server_.transport().usage().blocks, 0u);
+}
+
+// One that closes its window and falls silent is not kept longer than one that answers.
+TEST_F(SlowPeer, WindowClosed_ProbesNotAnswered_ClosedAfterTheTimeout) {
+    const int64_t session = open(kPeerPort, 0);
+    server_.send(session, std::string(5000, 'r'));
+    step_ms(2900);
+    EXPECT_FALSE(server_.session(session).closed);
+    step_ms(1000);
+    EXPECT_TRUE(server_.session(session).closed);
+    EXPECT_EQ(reason(session), io::CloseReason::kSlowReader);
+}
+
+// What a session may have queued is a share of what is free: 64 blocks here, and never less than
+// two of them.
+TEST_F(SlowPeer, BuffersTaken_NextSession_GetsAShareOfTheRest) {
+    const int64_t first = open(1, 0);
+    server_.send(first, std::string(200'000, 'f'));
+    step_ms(1);
+    const uint32_t taken = server_.transport().usage().blocks;
+    EXPECT_GE(taken, 30u);
+    EXPECT_LE(taken, 33u) << "half of what was free";
+    const int64_t second = open(2, 0);
+    server_.send(second, std::string(200'000, 's'));
+    step_ms(1);
+    EXPECT_LE(server_.transport().usage().blocks, taken + 17);
+    EXPECT_GE(server_.transport().usage().blocks, taken + 14);
 }
 
 // A byte taken now and then is no progress: a segment is.
