@@ -3,6 +3,7 @@
 // that needs privileges, drops them, starts one thread per worker, and waits for a signal. No
 // request passes here.
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -89,6 +90,7 @@ class DataPlane {
         if (!wake) return wake.error();
         wake_ = std::make_unique<shm::WakeFifo>(std::move(wake).value());
 
+        leave_worker_cores();
         std::vector<stats::WorkerCounters*> counters;
         for (uint32_t i = 0; i < workers_; ++i) counters.push_back(&segment_->worker(i)->counters);
         auto transports = make_transports(config_, workers_, counters,
@@ -126,6 +128,15 @@ class DataPlane {
     }
 
   private:
+    // This thread, and those that a driver makes from here on, stay off the cores that workers are
+    // pinned to, where there are others: what wakes up now and then must not interrupt a poll.
+    void leave_worker_cores() {
+        cpu_set_t set;
+        if (::sched_getaffinity(0, sizeof set, &set) != 0) return;
+        for (const uint32_t core : config_.workers.cores) CPU_CLR(core, &set);
+        if (CPU_COUNT(&set) > 0) ::sched_setaffinity(0, sizeof set, &set);
+    }
+
     base::Status lock_instance() {
         ::mkdir(config_.instance.runtime_dir.c_str(), 0770);
         const std::string path =

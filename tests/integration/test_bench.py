@@ -156,7 +156,7 @@ OWN_TCP = ["--no-hugepages", "--keys", "300", "--verify", "--value-bytes", "perc
 
 def memif_settings(directory, workers=1):
     path = os.path.join(str(directory), "m.sock")
-    return path, {"driver": "dpdk", "workers": {"count": workers}, "listen": {"address": "10.9.0.1", "port": 6379},
+    return path, {"driver": "dpdk", "workers": {"cores": list(range(workers)), "idle_spins": 100}, "listen": {"address": "10.9.0.1", "port": 6379},
                   "dpdk": {"device": "net_memif0,role=server,socket-abstract=no,socket=" + path, "mbufs": 4096,
                            "memory_mib": 64, "hugepages": False}, "l1": {"hugepages": "off"}}
 
@@ -175,22 +175,25 @@ def start_on_memif(make_appliance, directory, l2, workers=1):
 
 
 @pytest.mark.appliance_only
+@pytest.mark.bound(150)
 def test_memory_link_clients_come_and_go(make_appliance, binaries, tmp_path):
     appliance, options = start_on_memif(make_appliance, tmp_path, None)
-    for connections, pipeline in ((1, 1), (40, 8), (200, 2)):
-        result = bench(appliance, binaries, "-n", "5000", "-c", str(connections), "-P", str(pipeline), *options)
+    # Two polling processes on CPUs that others use too: one connection gets a few hundred replies per second.
+    for connections, pipeline, requests in ((1, 1, 300), (40, 8, 5000), (200, 2, 5000)):
+        result = bench(appliance, binaries, "-n", str(requests), "-d", "30", "-c", str(connections), "-P",
+                       str(pipeline), *options)
         assert_clean(*result)
-        assert result[1]["all"]["requests"] == 5000
+        assert result[1]["all"]["requests"] == requests
         assert result[1]["misses"] == 0
         assert result[1]["network"].startswith("net_memif0")
-    result = bench(appliance, binaries, "--rate", "3000", "-d", "1", "-c", "5", *options)
+    result = bench(appliance, binaries, "--rate", "1000", "-d", "1", "-c", "5", *options)
     assert_clean(*result)
 
 
 @pytest.mark.appliance_only
 def test_memory_link_with_l2_behind(make_appliance, binaries, tmp_path):
     appliance, options = start_on_memif(make_appliance, tmp_path, "valkey")
-    result = bench(appliance, binaries, "-n", "3000", "-c", "20", "-P", "4", *options)
+    result = bench(appliance, binaries, "-n", "3000", "-d", "30", "-c", "20", "-P", "4", *options)
     assert_clean(*result)
     assert result[1]["misses"] == 0
     with appliance.outside() as wire:
@@ -198,9 +201,10 @@ def test_memory_link_with_l2_behind(make_appliance, binaries, tmp_path):
 
 
 @pytest.mark.appliance_only
+@pytest.mark.skipif(os.cpu_count() < 3, reason="needs a CPU for DPDK's control thread beside the two workers'")
 def test_memory_link_two_threads_two_workers(make_appliance, binaries, tmp_path):
     appliance, options = start_on_memif(make_appliance, tmp_path, None, workers=2)
-    result = bench(appliance, binaries, "-n", "4000", "-c", "20", "-P", "4", "-t", "2", *options)
+    result = bench(appliance, binaries, "-n", "4000", "-d", "30", "-c", "20", "-P", "4", "-t", "2", *options)
     assert_clean(*result)
     assert result[1]["all"]["requests"] == 4000
     assert result[1]["misses"] == 0
@@ -212,7 +216,7 @@ def test_memory_link_nobody_there_ends(binaries, tmp_path):
                            "--local-ip", "10.9.0.2", "--no-hugepages", "--timeout", "1"], capture_output=True,
                           text=True, timeout=50)
     assert done.returncode == 1
-    assert "link is down" in done.stderr and "error:" in done.stderr, done.stderr
+    assert "nobody listens at its socket" in done.stderr, done.stderr
 
 
 @pytest.mark.appliance_only

@@ -151,7 +151,7 @@ class Cachee(Server):
             config.write(f"""
 instance: {{name: {self.instance}, runtime_dir: {directory}}}
 driver: dpdk
-workers: {{cores: [{bench.server_cpu}], idle_sleep_us: 0}}
+workers: {{cores: [{bench.server_cpu}]}}
 listen: {{address: {SERVER_IP}, port: 6379}}
 dpdk:
   device: "net_memif0,role=server,socket={self.socket},socket-abstract=no"
@@ -298,6 +298,9 @@ def measure_p7(bench, directory, servers):
             value = round(statistics.median(values), 2)
             rows.append(row(f"request to reply over a memory link (net_memif), {name}: {title}", value, "us", promise,
                             ambition, None if promise is None else value <= promise, None, spread(values, 2)))
+        away = [report["away_percent"] for report in found]
+        rows.append(row(f"share of that time in which the machine took the load's core away, {name}",
+                        round(statistics.median(away), 2), "%", spread_text=spread(away, 2)))
         rates = [report["all"]["per_second"] for report in found]
         rows.append(row(f"GETs per second, {name}", round(statistics.median(rates)), "per s",
                         spread_text=spread(rates)))

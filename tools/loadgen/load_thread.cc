@@ -18,6 +18,7 @@ namespace {
 constexpr size_t kEventsMax = 256;
 constexpr uint64_t kCloseNs = 500 * base::kNsPerMs;  // how long saying goodbye may take
 constexpr uint64_t kRetryNsMax = base::kNsPerS;
+constexpr uint64_t kAwayNsMin = 10 * base::kNsPerUs;  // no turn of our own takes that long
 
 const char* reason_text(CloseReason reason) {
     switch (reason) {
@@ -70,7 +71,11 @@ LoadThread::LoadThread(const LoadPlan& plan, const Workload& workload, ClientLin
 }
 
 bool LoadThread::step() {
+    const uint64_t before_ns = now_ns_;
     now_ns_ = link_.now_ns();
+    if (stage_ == Stage::kRun && now_ns_ - before_ns > kAwayNsMin) {
+        stats_.add(Tally::kAwayNs, now_ns_ - before_ns);
+    }
     const size_t count = transport_.poll(now_ns_, events_.data(), events_.size());
     // What came is stamped after the work of receiving it.
     if (count > 0) now_ns_ = link_.now_ns();

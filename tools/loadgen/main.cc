@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
     for (const std::string& note : (*links)->notes()) fmt::print(stderr, "note: {}\n", note);
     Report report = run_load(options, *workload, **links);
     report.network = (*links)->text();
+    report.poll_mode = (*links)->poll_mode();
     const bool nothing = report.read_ns.count() + report.write_ns.count() == 0;
     if (nothing && !options.json && !report.failure.empty()) return fail(1, report.failure);
     fmt::print("{}",

@@ -103,6 +103,15 @@ std::string errors_text(const Report& report) {
     return text.empty() ? "none" : text;
 }
 
+// Share of the load's time that a polling thread did not poll, because the machine did something
+// else on its core: what was due meanwhile waited here, not at the target. Threads that sleep
+// between events cannot know it.
+double away_percent(const Report& report, const Options& options) {
+    if (!report.poll_mode || report.seconds <= 0) return 0;
+    const double all_ns = (report.seconds + options.warmup_seconds) * 1e9 * options.threads;
+    return static_cast<double>(report.get(Tally::kAwayNs)) / all_ns * 100;
+}
+
 }  // namespace
 
 bool Report::good() const {
@@ -174,6 +183,13 @@ std::string report_text(const Report& report, const Options& options) {
     out +=
         fmt::format("traffic  {}/s in, {}/s out\n", rate(Tally::kBytesIn), rate(Tally::kBytesOut));
     out += fmt::format("errors   {}\n", errors_text(report));
+    if (const double away = away_percent(report, options); away >= 0.1) {
+        out += fmt::format(
+            "note     {:.1f} % of the time the machine took this program's cores away: the tail "
+            "holds "
+            "that too\n",
+            away);
+    }
     if (options.rate > 0 && report.seconds > 0) {
         const double achieved = per_second(all.count(), report.seconds);
         if (achieved < 0.98 * options.rate) {
@@ -217,6 +233,7 @@ std::string report_json(const Report& report, const Options& options) {
     errors.number("reconnects", report.get(Tally::kReconnects));
     errors.number("unanswered", report.get(Tally::kUnanswered));
     out.raw("errors", errors.close());
+    out.real("away_percent", away_percent(report, options));
     if (!report.first_error.empty()) out.text("first_error", report.first_error);
     if (!report.first_wrong.empty()) out.text("first_wrong", report.first_wrong);
     if (report.failure.empty()) {

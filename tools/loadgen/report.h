@@ -23,6 +23,7 @@ struct Report {
     std::string failure;  // why the run ended early; empty: it did not
     double seconds = 0;   // from the first measured request on to the last reply
     std::string network;
+    bool poll_mode = false;  // of the network: its threads never sleep
 
     uint64_t get(Tally tally) const { return tallies[static_cast<size_t>(tally)]; }
     // Everything was answered, and right.

@@ -31,6 +31,7 @@ enum class Tally : uint8_t {
     kTimeouts,     // connections given up because a reply did not come
     kDisconnects,  // connections lost while the load ran
     kReconnects,   // connections opened again
+    kAwayNs,       // time in gaps of more than 10 us between two turns, while the load ran
     kUnanswered,   // requests that were due and not answered when the patience at the end ran out
     kCount,
 };

@@ -394,5 +394,21 @@ TEST(LoadThread, Stop_WhileRunning_EndsInGoodOrder) {
     EXPECT_EQ(bench.get(Tally::kLost), 0u);
 }
 
+TEST(LoadThread, Machine_TakesTheCore_TimeAwayIsCounted) {
+    Bench bench(small());
+    bench.step_ns = 2 * kNsPerUs;
+    bench.plan.measure_ns = kNsPerS / 10;
+    uint64_t away_ns = 0;
+    bench.each_step = [&](LoadThread& load) {
+        if (load.stage() != Stage::kRun || bench.target.clock_ns < bench.start_ns + kNsPerMs)
+            return;
+        if (away_ns >= 5 * kNsPerMs) return;
+        bench.target.clock_ns += kNsPerMs;
+        away_ns += kNsPerMs;
+    };
+    ASSERT_TRUE(bench.finish(60, false));
+    EXPECT_NEAR(static_cast<double>(bench.get(Tally::kAwayNs)), 5e6, 2e4);
+}
+
 }  // namespace
 }  // namespace cachee::loadgen
