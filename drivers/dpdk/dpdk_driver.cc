@@ -261,7 +261,12 @@ Status DpdkDriver::Impl::set_up_queues() {
 
 Status DpdkDriver::Impl::start_device() {
     const int result = rte_eth_dev_start(port_id);
-    if (result != 0) return device_error("does not start", result);
+    if (result != 0) {
+        const bool memif = std::string(device.driver_name) == "net_memif";
+        return device_error(std::string("does not start") +
+                                (memif ? " (as a client: nobody listens at its socket)" : ""),
+                            result);
+    }
     rte_eth_promiscuous_disable(
         port_id);  // not every device can; frames for others are dropped later
     wait_for_link();

@@ -47,6 +47,7 @@ ImpairedPort::ImpairedPort(std::unique_ptr<net::FramePort> inner, const Impairme
       clock_(clock) {
     info_.tx_ip_checksum = info_.tx_tcp_checksum = info_.tso = false;
     info_.tso_bytes_max = 0;
+    info_.tx_attach = false;
 }
 
 ImpairedPort::~ImpairedPort() = default;

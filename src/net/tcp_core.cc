@@ -20,8 +20,6 @@ using stats::Counter;
 
 namespace {
 
-constexpr uint32_t kTickUs = 1049;  // rounded up; the granularity G of RFC 6298
-
 SipKey make_isn_key(uint64_t seed) {
     return {siphash_128({seed, 1}, 2, 3), siphash_128({seed, 4}, 5, 6)};
 }
@@ -382,7 +380,7 @@ bool TcpCore::append_lent(SessionIndex session, const uint8_t* data, size_t size
     // tools/bench): of use only to a port that needs none.
     if (!interface_.can_attach()) return false;
     // Below the limit it is taken whole: what it adds to memory is little.
-    if (!can_send(hot) || hot.sq_bytes >= options_.send_buffer_bytes_max) return false;
+    if (!can_send(hot) || hot.sq_bytes >= send_limit_) return false;
     if (size > kLentBytesMax) return false;
     if (!send_queue::append_lent(hot, pool_, data, static_cast<uint32_t>(size), lender)) {
         return false;

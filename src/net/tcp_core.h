@@ -68,7 +68,7 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
   private:
     static constexpr size_t kBurst = 64;
     static constexpr uint32_t kTimersPerPoll = 512;
-    static constexpr uint32_t kTickUs = 1049;
+    static constexpr uint32_t kTickUs = 1049;  // rounded up; the granularity G of RFC 6298
     static constexpr uint32_t kRenegingUs = 10'000;
     static constexpr uint32_t kDuplicateAgeMax = 1u << 30;  // bytes before rcv_nxt
     static constexpr uint32_t kLentBytesMax = 64u << 20;    // far below half the sequence space

@@ -205,7 +205,7 @@ void TcpCore::note_another(Hot& hot, Cold& cold, uint32_t start, send_queue::Cur
     if (hot.sq_next != hot.sq_tail) return false;
     const Block& block = pool_.at(hot.sq_next);
     if (from + size != block.end) return false;
-    if (flight != 0 && !record_room(hot, cold)) return false;
+    if (flight != 0 && (cold.board.lost_bytes != 0 || !record_room(hot, cold))) return false;
     TxFrame* const frame = interface_.next_frame();
     if (frame == nullptr) return false;
 

@@ -6,7 +6,7 @@
 // A connection's segments shrink (Hot::mss) and what is in flight is sent again in the new size;
 // the congestion window stays, as nothing was lost to congestion. What full size was lies in
 // paths_. Known imperfection: after tcp.path_mtu_age_s full size is tried with real segments, not
-// with a probe of its own; where nobody says that they are too large, that costs two timeouts.
+// with a probe of its own; where nobody says that they are too large, that costs three timeouts.
 #include <algorithm>
 
 #include "net/send_queue.h"
@@ -19,8 +19,9 @@ using stats::Counter;
 
 namespace {
 
-// Timeouts in a row that a full-size segment survives before its size is suspected.
-constexpr uint8_t kBlackHoleTimeouts = 2;
+// Timeouts in a row after which the size of a full segment is suspected. With fewer a path that
+// loses one packet in ten would be taken for one that loses large ones.
+constexpr uint8_t kBlackHoleTimeouts = 3;
 
 }  // namespace
 
@@ -123,8 +124,8 @@ void TcpCore::take_too_big(Hot& hot, const IcmpError& error) noexcept {
     }
     count(Counter::icmp_too_big);
     if (syn_in_flight(hot) || !learn_path(hot, told)) return;
-    // All that is in flight may have met the same router and is sent again in the new size, as after
-    // a timeout but with the window as it is. Karn: no round trip is timed by it.
+    // All that is in flight may have met the same router and is sent again in the new size, as
+    // after a timeout but with the window as it is. Karn: no round trip is timed by it.
     Cold& cold = cold_of(hot);
     keep_records(hot, cold);
     scoreboard::mark_all_lost(cold.board, sent_pool_);

@@ -68,6 +68,7 @@ class Script : public ::testing::Test {
         options.half_open_max = 8;
         options.receive_window_bytes = 10'000;
         options.buffers_bytes_max = 1 << 20;
+        options.send_share_percent = 100;
         options.rto_initial_ms = 200;
         options.delayed_ack_ms = 20;
         options.secret_seed = 7;

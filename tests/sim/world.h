@@ -26,6 +26,7 @@ inline net::TcpOptions small_options(uint32_t local_ip) {
     options.send_buffer_bytes_max = 64 * 1024;
     options.receive_window_bytes = 64 * 1024;
     options.buffers_bytes_max = 4 * 1024 * 1024;
+    options.send_share_percent = 100;  // the pool is small
     options.rto_initial_ms = 100;
     options.secret_seed = 42;
     return options;
