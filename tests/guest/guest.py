@@ -122,6 +122,9 @@ class Guest:
         shutil.copy(script, os.path.join(self.share, ".script"))
         exports = "\n".join("export %s='%s'" % pair for pair in (environment or {}).items())
         pathlib.Path(self.share, ".boot").write_text(BOOT % exports)
+        # Seen in the guest even where the guest has a folder of its own, as /tmp.
+        needed = [str(HERE.parent.parent), (environment or {}).get("CACHEE_BUILD_DIR")]
+        pathlib.Path(self.share, ".keep").write_text("".join(folder + "\n" for folder in needed if folder))
 
     def start(self):
         check_programs()

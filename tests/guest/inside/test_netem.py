@@ -3,17 +3,15 @@
 its L2. The network is a bridge in a namespace of its own; netem sits on both of its ports.
 
     client namespace ── veth ── [netem] bridge [netem] ── veth, af_xdp ── data plane's namespace
-    client namespace ── veth ── [netem] bridge [netem] ── the data plane's tap
-"""
-import subprocess
 
+A tap of the data plane gets its bad network from tests/integration/test_kernel_peer.py: both its ends have one
+link address, so that a bridge keeps the frames that are meant for the other end."""
 import pytest
 
 from harness import netns as namespaces
 from harness import scripts, streams
 from harness.appliance import Appliance
 from harness.compare import Differences
-from harness.processes import wait_until
 
 NETEM = {
     "loss": "delay 1ms loss 2%",
@@ -34,8 +32,6 @@ class BehindBridge(Appliance):
         config["workers"].update(idle_spins=100, idle_sleep_us=200)  # two emulated cores for everybody
         self.bridge_netns = self.plane_netns.replace("-dp", "-br")
         self.netns = self.plane_netns.replace("-dp", "-cl")
-        if kind == "tap":
-            self.plane_netns = self.bridge_netns
 
     def _prepare_network(self):
         if self._own_namespaces:
@@ -48,25 +44,13 @@ class BehindBridge(Appliance):
         namespaces.veth_pair(self.netns, "vethA", self.bridge_netns, "portA")
         self._join("portA")
         namespaces.run("ip", "address", "add", self._peer_address, "dev", "vethA", netns=self.netns)
-        self.ports = ["portA"]
-        if self.driver == "af_xdp":
-            namespaces.veth_pair(self.bridge_netns, "portB", self.plane_netns, "vethB")
-            self._join("portB")
-            self.ports.append("portB")
+        namespaces.veth_pair(self.bridge_netns, "portB", self.plane_netns, "vethB")
+        self._join("portB")
+        self.ports = ["portA", "portB"]
 
     def _join(self, port):
         namespaces.run("ip", "link", "set", port, "master", "br0", netns=self.bridge_netns)
         namespaces.run("ip", "link", "set", port, "up", netns=self.bridge_netns)
-
-    def _address_tap(self):
-        if self.driver == "tap":
-            wait_until("the tap device is there\n" + self.dataplane.tail(), 60, lambda: "cacheetap" in
-                       namespaces.run("ip", "-o", "link", netns=self.bridge_netns) or not self.dataplane.alive)
-            # net_tap gives both ends one address, and a bridge keeps frames for a port's own address.
-            namespaces.run("ip", "link", "set", "cacheetap", "address", "02:00:00:00:00:01",
-                           netns=self.bridge_netns)
-            self._join("cacheetap")
-            self.ports.append("cacheetap")
 
     def impair(self, netem):
         """Both directions; an empty text: a good network."""
@@ -79,13 +63,12 @@ class BehindBridge(Appliance):
 
 @pytest.fixture(scope="module")
 def servers(make_server):
-    subprocess.run(["modprobe", "tun"], check=True)  # nobody else makes /dev/net/tun
     return make_server("valkey", name="l2"), make_server("valkey", name="reference")
 
 
-@pytest.fixture(scope="module", params=["af_xdp", "tap"])
-def appliance(request, binaries, work_dir, servers):
-    made = BehindBridge(binaries, work_dir, request.param, *servers).start(60)
+@pytest.fixture(scope="module")
+def appliance(binaries, work_dir, servers):
+    made = BehindBridge(binaries, work_dir, "af_xdp", *servers).start(60)
     yield made
     made.impair("")
     made.stop()
@@ -93,8 +76,6 @@ def appliance(request, binaries, work_dir, servers):
 
 @pytest.fixture(params=sorted(NETEM))
 def peer(request, appliance):
-    if appliance.driver == "tap" and request.param != "all":
-        pytest.skip("one network is enough for the second device")
     appliance.impair("")
     appliance.flush()  # and both sides know the addresses before frames get damaged
     appliance.impair(NETEM[request.param])
