@@ -13,6 +13,10 @@ namespace cachee::dpdk {
 namespace {
 
 constexpr uint64_t kHugepageBytesMin = 2u << 20;
+// For a mapping that an IOMMU of 39 bits could not translate: above EAL's own memory, which begins
+// at 4 GiB.
+constexpr uint64_t kLowAddress = uint64_t{1} << 38;
+constexpr uint64_t kLowAddressEnd = uint64_t{1} << 39;
 
 base::Error refused(const std::string& why) {
     return base::Error{"large values are copied into frames: " + why};
@@ -50,7 +54,9 @@ base::Status LentMemory::add(uint8_t* memory, uint64_t bytes, uint64_t page_byte
         bytes_ = 0;
         return status;
     }
-    // In one piece where the pointer is the address, else page by page.
+    const auto pointer = reinterpret_cast<uintptr_t>(memory);
+    if (pages_.empty() && pointer + bytes > kLowAddressEnd) shift_ = kLowAddress - pointer;
+    // In one piece where the addresses follow each other, else page by page.
     const uint64_t step = pages_.empty() ? bytes : page_bytes;
     for (uint64_t at = 0; at < bytes; at += step) {
         if (rte_dev_dma_map(device, memory + at, address_of(memory + at, 1), step) == 0) {
@@ -59,7 +65,10 @@ base::Status LentMemory::add(uint8_t* memory, uint64_t bytes, uint64_t page_byte
             continue;
         }
         // A bus that maps nothing (every software device's) has no need to.
-        if (mapped_bytes_ == 0 && (rte_errno == ENOTSUP || rte_errno == ENOSYS)) break;
+        if (mapped_bytes_ == 0 && (rte_errno == ENOTSUP || rte_errno == ENOSYS)) {
+            shift_ = 0;
+            break;
+        }
         const std::string reason = rte_strerror(rte_errno);
         remove();
         return refused("the device cannot be given the memory of L1: " + reason);
@@ -77,6 +86,7 @@ void LentMemory::remove() {
     mapped_for_ = nullptr;
     mapped_bytes_ = 0;
     bytes_ = 0;
+    shift_ = 0;
     pages_.clear();
 }
 

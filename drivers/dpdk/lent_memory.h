@@ -3,8 +3,10 @@
 // device once, at start; afterwards finding a device address is arithmetic. Private to
 // drivers/dpdk.
 //
-// With IOVA as VA a device address is the pointer itself. With IOVA as PA each page has its own,
-// and only hugepages stay where they are: ordinary pages are refused then.
+// With IOVA as VA a device address is the pointer itself, or differs from it by a constant: an
+// IOMMU may translate fewer bits than a pointer has (39 are common), and L1 lies high. With IOVA as
+// PA each page has its own, and only hugepages stay where they are: ordinary pages are refused
+// then.
 #pragma once
 
 #include <rte_common.h>
@@ -34,7 +36,7 @@ class LentMemory {
     rte_iova_t address_of(const uint8_t* data, uint32_t size) const noexcept {
         const auto offset = static_cast<uint64_t>(data - memory_);
         if (offset >= bytes_ || size > bytes_ - offset) return RTE_BAD_IOVA;
-        if (pages_.empty()) return reinterpret_cast<uintptr_t>(data);
+        if (pages_.empty()) return reinterpret_cast<uintptr_t>(data) + shift_;
         const uint64_t page = offset / page_bytes_;
         if ((offset + size - 1) / page_bytes_ != page) return RTE_BAD_IOVA;
         return pages_[page] + offset % page_bytes_;
@@ -48,7 +50,8 @@ class LentMemory {
     uint64_t page_bytes_ = 0;
     rte_device* mapped_for_ = nullptr;
     uint64_t mapped_bytes_ = 0;
-    std::vector<rte_iova_t> pages_;  // empty: the pointer is the address
+    uint64_t shift_ = 0;             // from a pointer to the device's address, modulo 2^64
+    std::vector<rte_iova_t> pages_;  // empty: pointer plus shift_
 };
 
 }  // namespace cachee::dpdk

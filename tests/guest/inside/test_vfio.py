@@ -40,6 +40,24 @@ def test_segmentation_is_left_to_devices_that_offer_it(peer):
         assert size / frames > 1600, "%d bytes left in %d frames" % (size, frames)
 
 
+def test_large_values_leave_l1_uncopied(peer, seed):
+    """The devices read L1 itself, through the IOMMU; what is overwritten meanwhile still arrives as it was."""
+    lent = sum(worker["values_lent"] for worker in peer.counters())
+    values = [bytes([65 + i]) * (50_000 + i) for i in range(8)]
+    with streams.dial(peer) as reader, streams.dial(peer) as writer:
+        for value in values:
+            assert writer.call("SET", "lent", value) == b"OK"
+            for _ in range(10):
+                reader.send("GET", "lent")
+            replies = [reader.read()]
+            assert writer.call("SET", "lent", value[::-1] + b"!") == b"OK"
+            replies += [reader.read() for _ in range(9)]
+            assert replies[0] == value
+            assert set(replies) <= {value, value[::-1] + b"!"}
+    lent = sum(worker["values_lent"] for worker in peer.counters()) - lent
+    assert lent == 80, peer.tail(20)
+
+
 def test_connections_come_and_go(peer, seed):
     streams.many_connections(peer, clients=5, each=2)
     streams.half_close(peer, seed, replies=2)

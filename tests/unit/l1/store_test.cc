@@ -300,5 +300,15 @@ TEST_F(StoreTest, Create_BadOptions_AreErrorsThatSayWhy) {
     EXPECT_NE(tiny.error().message.find("too small"), std::string::npos);
 }
 
+// kPadding is also what the place of no item says: a key of that length must not be compared with
+// it.
+TEST_F(StoreTest, Find_KeyAsLongAsPaddingSays_IsAMiss) {
+    const std::string key(kPadding, 'k');
+    EXPECT_EQ(find(key).status, FindStatus::kMiss);
+    EXPECT_EQ(partition_->find<By::kOwner>(hash_of(key), key, 1, kGeneration).status,
+              FindStatus::kMiss);
+    EXPECT_FALSE(key_matches(kNoItem, key));
+}
+
 }  // namespace
 }  // namespace cachee::l1
