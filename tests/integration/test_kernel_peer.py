@@ -58,9 +58,10 @@ def peer(request, appliances):
     return appliances(*request.param.split("-"))
 
 
-@pytest.fixture(scope="module", params=DEVICES)
-def badly_connected(request, appliances):
-    return appliances(request.param, "all")
+@pytest.fixture(scope="module")
+def badly_connected(appliances):
+    """One device: what the kernel's TCP does or leaves out does not depend on it."""
+    return appliances("tap", "all")
 
 
 def test_values_of_every_size_arrive_whole(peer, seed):
