@@ -12,11 +12,11 @@ CACHEE_PACKAGES=(
     dpdk-dev libdpdk-dev libxdp-dev libbpf-dev libnuma-dev libpcap-dev
     libyaml-cpp-dev libcli11-dev libspdlog-dev libfmt-dev libuv1-dev libzstd-dev
     libgtest-dev libgmock-dev libbenchmark-dev libssl-dev
-    iproute2 ethtool iputils-ping libcap2-bin dpkg-dev make
+    iproute2 ethtool iputils-ping procps libcap2-bin dpkg-dev make
     redis-server redis-tools python3 python3-redis python3-pytest
 )
 # Only what the test command needs beyond the above: sanitizer and fuzzer run times, valgrind.
-CACHEE_TEST_PACKAGES=(clang libclang-rt-14-dev valgrind)
+CACHEE_TEST_PACKAGES=(clang libclang-rt-14-dev clang-format valgrind)
 
 # What boots the guests of tests/guest; the kernel they boot is unpacked, never installed.
 CACHEE_GUEST_PACKAGES=(qemu-system-x86 busybox-static kmod cpio)
