@@ -25,6 +25,10 @@ Worker::Worker(const WorkerOptions& options, io::Transport& transport, l1::Store
     : options_(options),
       transport_(transport),
       store_(store),
+      lend_bytes_min_(options.lender != nullptr && options.lend_bytes_min > 0 &&
+                              transport.takes_lent()
+                          ? options.lend_bytes_min
+                          : UINT64_MAX),
       segment_(segment),
       counters_(segment.worker(options.index)->counters),
       remote_(remote),
@@ -241,8 +245,7 @@ Worker::L1Answer Worker::answer_from_l1(io::SessionIndex index, Session& session
 // False: nothing was sent.
 bool Worker::lend_value(io::SessionIndex index, Session& session,
                         const l1::Lookup& found) noexcept {
-    if (options_.lend_bytes_min == 0 || found.value_bytes < options_.lend_bytes_min) return false;
-    if (options_.lender == nullptr) return false;
+    if (found.value_bytes < lend_bytes_min_) return false;
     if (session.in_flight != 0 || !session.output.empty()) return false;
     if (!store_.pin(found)) return false;
     uint8_t header[resp::kBulkHeaderBytesMax];

@@ -224,6 +224,7 @@ class Worker {
     const WorkerOptions options_;
     io::Transport& transport_;
     l1::Store& store_;
+    const uint64_t lend_bytes_min_;  // UINT64_MAX: nothing is lent
     shm::Segment& segment_;
     stats::WorkerCounters& counters_;
     RemoteMesh* remote_;

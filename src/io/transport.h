@@ -100,9 +100,13 @@ class Transport {
     // followed by a kWritable event later. A closed session takes everything and drops it.
     virtual size_t append(SessionIndex session, const uint8_t* data, size_t size) noexcept = 0;
 
+    // Whether append_lent() is of use: fixed from the start. A transport that copies anyway says
+    // no.
+    virtual bool takes_lent() const noexcept { return false; }
     // The same without the copy, all or nothing: true takes over one hold of `lender` on the bytes,
     // and gives it back when the peer has acknowledged them or the session is gone. False: nothing
     // was taken (send limit reached, buffers short, or the transport copies anyway): append().
+    // REQUIRES: takes_lent().
     virtual bool append_lent(SessionIndex session, const uint8_t* data, size_t size,
                              Lender& lender) noexcept {
         (void)session, (void)data, (void)size, (void)lender;

@@ -373,12 +373,13 @@ size_t TcpCore::append(SessionIndex session, const uint8_t* data, size_t size) n
     return taken;
 }
 
+// A copy made frame by frame, straight from memory, costs more than one in a stretch (`lend` of
+// tools/bench): of use only to a port that needs none.
+bool TcpCore::takes_lent() const noexcept { return interface_.can_attach(); }
+
 bool TcpCore::append_lent(SessionIndex session, const uint8_t* data, size_t size,
                           io::Lender& lender) noexcept {
     Hot& hot = hot_[session];
-    // A copy made frame by frame, straight from memory, costs more than one in a stretch (`lend` of
-    // tools/bench): of use only to a port that needs none.
-    if (!interface_.can_attach()) return false;
     // Below the limit it is taken whole: what it adds to memory is little.
     if (!can_send(hot) || hot.sq_bytes >= send_limit_) return false;
     if (size > kLentBytesMax) return false;

@@ -48,6 +48,7 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
     uint8_t* reserve(io::SessionIndex session, uint32_t size) noexcept override;
     void commit(io::SessionIndex session, uint32_t size) noexcept override;
     size_t append(io::SessionIndex session, const uint8_t* data, size_t size) noexcept override;
+    bool takes_lent() const noexcept override;
     bool append_lent(io::SessionIndex session, const uint8_t* data, size_t size,
                      io::Lender& lender) noexcept override;
     void pause(io::SessionIndex session) noexcept override;
