@@ -22,11 +22,17 @@ constexpr uint64_t kBacklogBytesMax = 4 * kMiB;
 
 constexpr std::string_view kQuit = "*1\r\n$4\r\nQUIT\r\n";
 constexpr std::string_view kQuitReply = "+OK\r\n";
+// L2 closes a connection after QUIT once it has written the reply: without one, perhaps never.
+constexpr std::string_view kRepliesOnAndQuit =
+    "*1\r\n$7\r\nDISCARD\r\n*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$2\r\nON\r\n*1\r\n$4\r\nQUIT\r\n";
+constexpr std::string_view kRepliesOnAndQuitReply = "+OK\r\n+OK\r\n";
+// Its reply is the one that CLIENT REPLY SKIP leaves out.
+constexpr std::string_view kSkippedAndQuit = "*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nQUIT\r\n";
 
-// How many bytes at the end may be the beginning of the reply to our own QUIT.
-size_t quit_reply_bytes(std::string_view replies) {
-    for (size_t bytes = std::min(replies.size(), kQuitReply.size()); bytes > 0; --bytes) {
-        if (replies.ends_with(kQuitReply.substr(0, bytes))) return bytes;
+// How many bytes at the end may be the beginning of `own`, the reply to our own QUIT.
+size_t own_reply_bytes(std::string_view replies, std::string_view own) {
+    for (size_t bytes = std::min(replies.size(), own.size()); bytes > 0; --bytes) {
+        if (replies.ends_with(own.substr(0, bytes))) return bytes;
     }
     return 0;
 }
@@ -166,12 +172,18 @@ void PinnedConnection::end_when_answered(uint64_t patience_ns) {
         if (relaying_) half_close();
         return;
     }
-    append(kQuit);
-    if (reply_mode_ == ReplyMode::kOn) {
-        quit_sent_ = true;
-    } else {
-        quit_ = true;  // no +OK comes: the end of the connection is all the answer there is
+    switch (reply_mode_) {
+        case ReplyMode::kOn:
+            append(kQuit);
+            break;
+        case ReplyMode::kSkipNext:
+            append(kSkippedAndQuit);
+            break;
+        case ReplyMode::kOff:
+            append(kRepliesOnAndQuit);
+            break;
     }
+    own_reply_ = reply_mode_ == ReplyMode::kOff ? kRepliesOnAndQuitReply : kQuitReply;
 }
 
 // Behind what is still being written.
@@ -186,7 +198,8 @@ void PinnedConnection::check_end(uint64_t now_ns) {
     if (relaying_ && !reading_) {
         end_deadline_ns_ = now_ns + end_patience_ns_;  // it is the session that is slow, not L2
     } else if (now_ns > end_deadline_ns_) {
-        quit_ = quit_sent_ = false;  // what was kept for QUIT's reply is the session's
+        own_reply_ = {};  // what was kept for QUIT's reply is the session's
+        quit_ = false;
         ended("no answer within " + std::to_string(end_patience_ns_ / kNsPerMs) + " ms");
     }
 }
@@ -234,7 +247,7 @@ void PinnedConnection::resume_reading() {
 
 // One release at a time keeps the order; what arrives meanwhile shares the next one.
 void PinnedConnection::start_release() {
-    const size_t kept = quit_sent_ && !ended_ ? quit_reply_bytes(inbox_) : 0;
+    const size_t kept = ended_ ? 0 : own_reply_bytes(inbox_, own_reply_);
     if (kept == inbox_.size()) return;
     outbound_ = inbox_.substr(0, inbox_.size() - kept);
     inbox_.erase(0, outbound_.size());
@@ -287,8 +300,8 @@ void PinnedConnection::ended(std::string reason) {
     end_reason_ = std::move(reason);
     uv_read_stop(stream());
     reading_ = false;
-    if (quit_sent_ && inbox_.ends_with(kQuitReply)) {
-        inbox_.resize(inbox_.size() - kQuitReply.size());
+    if (!own_reply_.empty() && inbox_.ends_with(own_reply_)) {
+        inbox_.resize(inbox_.size() - own_reply_.size());
         quit_ = true;
     }
     if (releasing_) return;

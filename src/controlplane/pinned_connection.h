@@ -86,9 +86,9 @@ class PinnedConnection : public std::enable_shared_from_this<PinnedConnection> {
     bool ended_ = false;  // L2 closed; what it sent before is still on its way to the worker
     std::string end_reason_;
     ReplyMode reply_mode_ = ReplyMode::kOn;
-    bool blocks_ = false;     // it used a blocking command
-    bool ending_ = false;     // the session sends no more
-    bool quit_sent_ = false;  // QUIT is ours, and so is its reply
+    bool blocks_ = false;         // it used a blocking command
+    bool ending_ = false;         // the session sends no more
+    std::string_view own_reply_;  // to the QUIT that is ours; empty: none was sent
     uint64_t end_patience_ns_ = 0;
     uint64_t end_deadline_ns_ = 0;
     uint64_t connect_deadline_ns_ = 0;

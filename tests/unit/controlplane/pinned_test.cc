@@ -219,12 +219,45 @@ TEST_F(EndingTest, RepliesTurnedOff_ClosesWithoutAnError) {
     data_->end_session(0, 6);
     EXPECT_EQ(until_closed(6), "+OK\r\n");
     EXPECT_EQ(client_->text("GET k"), "v");
+}
+
+// L2 has nothing left to write when QUIT comes, and would keep the connection for that.
+TEST_F(EndingTest, RepliesTurnedOffAndAllWritten_ClosesWithoutAnError) {
+    start();
+    send(6, {"SELECT", "0"});
+    send(6, {"CLIENT", "REPLY", "OFF"});
+    streamed(6, "+OK\r\n");
+    send(6, {"SET", "k", "v"}, kWrite);
+    data_->run_for(20);
+    data_->end_session(0, 6);
+    EXPECT_EQ(until_closed(6), "+OK\r\n");
+    EXPECT_EQ(client_->text("GET k"), "v");
+}
+
+TEST_F(EndingTest, RepliesTurnedOffInATransaction_NothingIsExecuted) {
+    start();
+    send(6, {"CLIENT", "REPLY", "OFF"});
+    send(6, {"MULTI"}, kWrite);
+    send(6, {"SET", "k", "v"}, kWrite);
+    data_->end_session(0, 6);
+    EXPECT_EQ(until_closed(6), "");
+    EXPECT_EQ(client_->text("EXISTS k"), ":0");
+}
+
+TEST_F(EndingTest, NextReplySkipped_ClosesWithoutAnError) {
+    start();
     send(7, {"SELECT", "0"});
     send(7, {"client", "reply", "skip"});
     send(7, {"SELECT", "0"});
     send(7, {"client", "reply", "skip"});
     data_->end_session(0, 7);
     EXPECT_EQ(until_closed(7), "+OK\r\n");
+    send(8, {"SELECT", "0"});
+    streamed(8, "+OK\r\n");
+    send(8, {"client", "reply", "skip"});
+    data_->run_for(20);
+    data_->end_session(0, 8);
+    EXPECT_EQ(until_closed(8), "+OK\r\n");
 }
 
 TEST_F(EndingTest, NoConnection_IsClosedAtOnce) {
