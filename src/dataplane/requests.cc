@@ -193,6 +193,7 @@ void Worker::apply(const shm::RingEntry& entry, std::string_view payload) noexce
             shm::WorkerBlock& block = control_.block();
             block.generation.store(generation_, std::memory_order_relaxed);
             block.lease_until_ns.store(lease_until_ns_, std::memory_order_release);
+            own_partition_.publish_trust(lease_until_ns_, generation_);
             break;
         }
         case shm::CommandKind::kCloseSession: {
@@ -279,6 +280,7 @@ void Worker::take_fill(const shm::RingEntry& entry, std::string_view payload) no
 void Worker::follow_controlplane_cold() noexcept {
     lease_until_ns_ = 0;
     control_.block().lease_until_ns.store(0, std::memory_order_release);
+    own_partition_.publish_trust(0, generation_);
     queued_.clear();
     queued_next_ = 0;
     control_.acknowledge();

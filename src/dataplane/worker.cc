@@ -17,6 +17,8 @@ namespace {
 
 // One hit in so many is counted for the eviction policy; a power of two.
 constexpr uint64_t kTouchEvery = 8;
+// A standalone worker that has not been seen for so long may be dead.
+constexpr uint64_t kStandaloneTrustNs = 250 * base::kNsPerMs;
 
 }  // namespace
 
@@ -73,6 +75,7 @@ Worker::~Worker() {
         pool_.release(sessions_[i].output);
         pool_.release(sessions_[i].last_words);
     }
+    own_partition_.publish_trust(0, generation_);
     own_partition_.set_counters(nullptr);
 }
 
@@ -351,6 +354,9 @@ void Worker::publish_cold() noexcept {
     block.heartbeat_ns.store(now_ns_, std::memory_order_relaxed);
     block.sessions.store(open_sessions_, std::memory_order_relaxed);
     block.parked.store(parked_.used(), std::memory_order_relaxed);
+    // Nothing here becomes untrusted, but readers have to see that somebody is there.
+    if (options_.standalone)
+        own_partition_.publish_trust(now_ns_ + kStandaloneTrustNs, generation_);
 }
 
 }  // namespace cachee::dataplane

@@ -42,7 +42,7 @@
 namespace cachee::l1 {
 
 inline constexpr uint64_t kMagic = 0x314c6565'68636163ULL;
-inline constexpr uint32_t kLayoutVersion = 2;
+inline constexpr uint32_t kLayoutVersion = 3;
 
 inline constexpr uint32_t kSlotsPerBucket = 7;
 // Longest chain, the first bucket included: what bounds every walk.
@@ -149,9 +149,14 @@ struct PartitionHeader {
     uint32_t segment_bytes_log2;
     alignas(64) std::atomic<uint32_t> generation;  // newest generation that was put
     uint32_t reserved;
+    // What the owner trusts, for readers in other processes; see Partition::publish_trust().
+    alignas(64) std::atomic<uint64_t> trusted_until_ns;  // CLOCK_MONOTONIC; 0: not at all
+    std::atomic<uint32_t> trusted_generation;
+    uint32_t reserved1;
 };
-static_assert(sizeof(PartitionHeader) == 128);
+static_assert(sizeof(PartitionHeader) == 192);
 static_assert(offsetof(PartitionHeader, generation) == 64);
+static_assert(offsetof(PartitionHeader, trusted_until_ns) == 128);
 
 inline constexpr uint32_t kPartitionsMax = 64;
 

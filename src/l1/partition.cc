@@ -46,6 +46,12 @@ void Partition::set_counters(stats::WorkerCounters* counters) noexcept {
     publish_gauges();
 }
 
+void Partition::publish_trust(uint64_t until_ns, uint32_t generation) noexcept {
+    header_->trusted_generation.store(generation, std::memory_order_relaxed);
+    // Release: who sees this lease sees at least this generation.
+    header_->trusted_until_ns.store(until_ns, std::memory_order_release);
+}
+
 void Partition::set_policy(const EvictionPolicy* policy) noexcept {
     reclaimer_.set_policy(policy != nullptr ? policy : &kDefaultPolicy);
 }

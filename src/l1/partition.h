@@ -103,6 +103,10 @@ class Partition {
     void maintain(uint64_t now_ms) noexcept;
     bool upkeep_is_due(uint64_t now_ms) const noexcept { return reclaimer_.work_is_due(now_ms); }
 
+    // Tells readers in other processes until when (monotonic ns; 0: not at all) items of
+    // `generation` may be believed. A dead owner publishes no more, and so is believed no more.
+    void publish_trust(uint64_t until_ns, uint32_t generation) noexcept;
+
     void set_counters(stats::WorkerCounters* counters) noexcept;  // borrowed; nullptr: none
     void set_policy(const EvictionPolicy* policy) noexcept;       // borrowed; nullptr: the default
     // Items in the index, expired ones not yet reclaimed included.
