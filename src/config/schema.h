@@ -153,6 +153,7 @@ struct L2 {
     uint32_t heartbeat_ms = 50;              // PING on the invalidation path
     uint32_t pinned_connections_max = 1000;  // sessions with state in L2
     uint32_t in_flight_max = 65536;          // commands sent to L2 and not answered
+    uint32_t spin_us = 30;                   // control plane: polling after work, where cores are to spare
 };
 
 struct Limits {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/control_plane.h"
 
+#include <sched.h>
 #include <spdlog/spdlog.h>
 
 #include <csignal>
@@ -18,8 +19,10 @@ using stats::ControlCounter;
 namespace {
 
 constexpr uint64_t kTickMs = 5;
-constexpr uint32_t kEventBudget = 512;       // per worker and pass
-constexpr uint64_t kSpinNs = 30 * kNsPerUs;  // after work, before sleeping
+constexpr uint32_t kEventBudget = 512;  // per worker and pass
+// Cores beside those of the workers that it takes for one to be spare: one for this process, one
+// for L2 or the kernel's network. With fewer, polling would keep from its core whom it waits for.
+constexpr uint32_t kCoresBesideWorkers = 2;
 constexpr uint64_t kWatchNs = 2 * kNsPerMs;  // polling for a worker that is slow to follow
 constexpr uint64_t kLookNs = 100 * kNsPerMs;
 constexpr uint64_t kStopNs = kNsPerS;  // for what is in flight at a stop
@@ -27,6 +30,12 @@ constexpr uint64_t kStopNs = kNsPerS;  // for what is in flight at a stop
 template <typename Handle>
 uv_handle_t* handle_of(Handle& handle) {
     return reinterpret_cast<uv_handle_t*>(&handle);
+}
+
+uint32_t usable_cores() {
+    cpu_set_t set;
+    return ::sched_getaffinity(0, sizeof set, &set) == 0 ? static_cast<uint32_t>(CPU_COUNT(&set))
+                                                         : 1;
 }
 
 ControlPlane* self(void* data) { return static_cast<ControlPlane*>(data); }
@@ -145,7 +154,7 @@ void ControlPlane::before_poll() {
     const bool worked = work();
     if (backend_) backend_->flush();
     const uint64_t now_ns = base::monotonic_ns();
-    if (worked) spin_until_ns_ = now_ns + kSpinNs;
+    if (worked) spin_until_ns_ = now_ns + spin_ns_;
     // Replies that wait for a worker: it says nothing when it has followed, so its position is
     // polled.
     const bool watching =
@@ -255,6 +264,8 @@ void ControlPlane::finish_attach() {
     counters_->set(ControlCounter::l2_in_flight, 0);
     counters_->set(ControlCounter::pinned_sessions, 0);
     serving_ = true;
+    const auto workers = static_cast<uint32_t>(attachment_->links().size());
+    spin_ns_ = usable_cores() >= workers + kCoresBesideWorkers ? config_.l2.spin_us * kNsPerUs : 0;
     const std::string l2 = backend_ ? backend_->name() : "none (standalone)";
     const size_t bytes = l2.copy(header.l2_backend, sizeof header.l2_backend - 1);
     header.l2_backend[bytes] = '\0';

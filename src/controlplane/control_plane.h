@@ -88,6 +88,7 @@ class ControlPlane final : private L2Listener {
     bool stopping_ = false;
     uint64_t stop_deadline_ns_ = 0;
     uint64_t spin_until_ns_ = 0;
+    uint64_t spin_ns_ = 0;  // after work, before sleeping
     uint64_t held_since_ns_ = 0;
     uint64_t next_look_ns_ = 0;
     uint64_t next_stats_ns_ = 0;

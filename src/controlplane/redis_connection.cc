@@ -14,7 +14,7 @@ void RedisConnection::connect(const std::string& address, uint16_t port,
     CACHEE_ASSERT(idle());
     state_ = State::kConnecting;
     was_ready_ = false;
-    dirty_ = false;
+    dirty_ = flushing_ = false;
     reason_.clear();
     handshake_ = std::move(handshake);
     handshake_answered_ = 0;
@@ -62,10 +62,10 @@ void RedisConnection::want(void* data, int events, bool add) {
     auto* connection = static_cast<RedisConnection*>(data);
     Poller* poller = connection->poller_;
     if (poller == nullptr) return;
-    // A command was appended to the output buffer: flush() writes it. hiredis asks for writability
-    // again if the kernel did not take all of it (dirty_ is false then).
+    // A command was appended to the output buffer: flush() writes it. Asked for by flush() itself:
+    // the kernel did not take all of it.
     if (add && events == UV_WRITABLE && connection->state_ != State::kConnecting &&
-        !connection->dirty_) {
+        !connection->flushing_) {
         connection->dirty_ = true;
         return;
     }
@@ -182,8 +182,10 @@ void RedisConnection::flush() {
     if (!dirty_ || context_ == nullptr || state_ == State::kLosing) return;
     // While the socket is polled for writing, the poll callback does it.
     if (poller_ != nullptr && (poller_->events & UV_WRITABLE) != 0) return;
-    redisAsyncHandleWrite(context_);
     dirty_ = false;
+    flushing_ = true;
+    redisAsyncHandleWrite(context_);
+    flushing_ = false;
 }
 
 void RedisConnection::close(const std::string& reason) {

@@ -84,7 +84,8 @@ class RedisConnection {
     RedisConnectionOwner& owner_;
     State state_ = State::kIdle;
     bool was_ready_ = false;
-    bool dirty_ = false;
+    bool dirty_ = false;     // something waits for flush()
+    bool flushing_ = false;  // in it
     uint64_t last_read_ns_ = 0;
     redisAsyncContext* context_ = nullptr;
     Poller* poller_ = nullptr;

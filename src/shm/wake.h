@@ -49,7 +49,7 @@ class WakeFifo {
 
     void drain() const {
         char bytes[256];
-        while (::read(fd_, bytes, sizeof bytes) > 0) {
+        while (::read(fd_, bytes, sizeof bytes) == sizeof bytes) {
         }
     }
 

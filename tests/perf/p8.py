@@ -3,9 +3,11 @@
 
 usage: p8.py BUILD_DIR [--json]
 
-One client, one request at a time, both over loopback sockets. Each key is asked for once through the appliance,
-so that all of those are misses; its own count of misses is checked. A hit is timed in the same turns. Wants an
-idle machine: client, L2 and both planes are four processes that take turns on the cores.
+One request at a time. Each key is asked for once through the appliance, so that all of those are misses; its own
+count of misses is checked. First the planes alone: the asker is a worker with its requests in memory, and polls for
+its answers, those of L2 included, on a core of its own. Then a client over loopback sockets, to either; a hit is
+timed in the same turns, and what a hit takes of a miss is the client's network. Wants an idle machine: in the
+second part client, L2 and both planes are four processes that take turns on the cores.
 """
 
 import json
@@ -13,6 +15,7 @@ import os
 import shutil
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -72,6 +75,27 @@ def misses_of(appliance):
     sys.exit("p8: INFO tells no keyspace_misses")
 
 
+def planes_alone(build, directory, server):
+    """The same without a client's network: miss_cost.cc is the data plane, the control plane is the real one."""
+    appliance = Appliance(build, directory, "socket", server, None)
+    cpus = sorted(os.sched_getaffinity(0))
+    try:
+        appliance.start_controlplane()
+        if len(cpus) > 1:  # a worker has a core of its own
+            for process in (appliance.controlplane.pid, server.process.pid):
+                for thread in os.listdir(f"/proc/{process}/task"):
+                    os.sched_setaffinity(int(thread), set(cpus[1:]))
+        bench = subprocess.run(
+            ["taskset", "-c", str(cpus[0]), os.path.join(build, "tests/perf/miss_cost_bench"), appliance.name,
+             os.path.join(appliance.directory, "run"), str(server.address[1]), str(ROUNDS), str(SAMPLES)],
+            stdout=subprocess.PIPE, text=True, check=False, timeout=120)
+        if bench.returncode != 0:
+            sys.exit("p8: miss_cost_bench failed\n" + appliance.controlplane.tail(10))
+        return [tuple(int(word) / 1000 for word in line.split()) for line in bench.stdout.splitlines()]
+    finally:
+        appliance.stop(check=False)
+
+
 def measure(build):
     kind = "valkey" if shutil.which("valkey-server") else "redis"
     with tempfile.TemporaryDirectory() as directory:
@@ -79,6 +103,7 @@ def measure(build):
         appliance = None
         try:
             fill(server, ROUNDS * SAMPLES + 101)
+            alone = planes_alone(build, directory, server)
             appliance = Appliance(build, directory, "socket", server, None).start()
             direct, through = Client(server.address), Client(appliance.address)
             hit = request_of(ROUNDS * SAMPLES)
@@ -99,27 +124,35 @@ def measure(build):
             if missed < ROUNDS * SAMPLES:
                 sys.exit(f"p8: only {missed} of {ROUNDS * SAMPLES} GETs missed; nothing was measured")
             appliance.stop()
-            return kind, rounds
+            return kind, alone, rounds
         finally:
             if appliance is not None:
                 appliance.stop(check=False)
             server.stop()
 
 
-def rows_of(kind, rounds):
-    added = sorted(one["miss"] - one["direct"] for one in rounds)
-    saved = sorted(one["direct"] - one["hit"] for one in rounds)
-    direct = statistics.median(one["direct"] for one in rounds)
-    peer = {"name": f"{kind}-server, the same GET directly", "value": round(direct, 1),
-            "spread": "{:.1f}..{:.1f}".format(*(f(one["direct"] for one in rounds) for f in (min, max)))}
+def row(what, values, peer, peer_values, promise=None, ambition=None):
+    value = round(statistics.median(values), 1)
+    return {"what": what, "value": value, "unit": "us", "promise": promise, "ambition": ambition,
+            "holds": None if promise is None else value <= promise,
+            "peer": {"name": peer, "value": round(statistics.median(peer_values), 1),
+                     "spread": f"{min(peer_values):.1f}..{max(peer_values):.1f}"},
+            "spread": f"{min(values):.1f}..{max(values):.1f} over {len(values)} rounds of {SAMPLES}"}
 
-    def row(what, values, promise, ambition):
-        value = round(statistics.median(values), 1)
-        return {"what": what, "value": value, "unit": "us", "promise": promise, "ambition": ambition,
-                "holds": None if promise is None else value <= promise, "peer": peer,
-                "spread": f"{values[0]:.1f}..{values[-1]:.1f} over {len(values)} rounds of {SAMPLES}"}
-    return [row("time that a miss adds to a round trip to L2, kernel sockets on loopback, median", added, 15, 5),
-            row("time that a hit saves of it", saved, None, None)]
+
+def rows_of(kind, alone, rounds):
+    direct = [one["direct"] for one in rounds]
+    return [
+        row("time that a miss adds to a round trip to L2: both planes, no client's network, median",
+            [miss - asked for miss, asked in alone], f"{kind}-server, the same GET from the worker's thread",
+            [asked for _, asked in alone], 15, 5),
+        row("the same seen by a client over kernel sockets on loopback, median",
+            [one["miss"] - one["direct"] for one in rounds], f"{kind}-server, the same GET directly", direct, 15, 5),
+        row("of that, more than a hit takes: without the client's own way to the appliance",
+            [one["miss"] - one["direct"] - one["hit"] for one in rounds], "a hit, the same client",
+            [one["hit"] for one in rounds]),
+        row("time that a hit saves of a round trip to L2", [one["direct"] - one["hit"] for one in rounds],
+            f"{kind}-server, the same GET directly", direct)]
 
 
 def main():
