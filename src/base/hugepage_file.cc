@@ -61,10 +61,13 @@ std::string short_of_pages(const std::string& dir, uint64_t bytes, uint64_t page
 }
 
 // 0, or the errno of the step that failed.
-int map_and_prefault(int fd, uint64_t bytes, bool hugepages, uint8_t*& base) {
+int map_and_prefault(int fd, uint64_t bytes, bool hugepages, bool sparse, uint8_t*& base) {
     // fallocate, not ftruncate: every page is there now, so that none can be missing later.
-    if (::fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0) return errno;
-    void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    const auto length = static_cast<off_t>(bytes);
+    if ((sparse ? ::ftruncate(fd, length) : ::fallocate(fd, 0, 0, length)) != 0) return errno;
+    // Without MAP_NORESERVE hugetlbfs would set pages aside for the holes too.
+    const int flags = MAP_SHARED | (sparse ? MAP_NORESERVE : MAP_POPULATE);
+    void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
     if (mapped == MAP_FAILED) return errno;
     base = static_cast<uint8_t*>(mapped);
     if (!hugepages) ::madvise(mapped, bytes, MADV_HUGEPAGE);  // a wish: no harm when refused
@@ -98,7 +101,8 @@ Result<std::unique_ptr<HugepageFile>> HugepageFile::create_in(const HugepageFile
         file->unlink();
         return failure;
     }
-    const int error = map_and_prefault(file->fd_, file->bytes_, hugepages, file->base_);
+    const int error =
+        map_and_prefault(file->fd_, file->bytes_, hugepages, options.sparse, file->base_);
     if (error != 0) {
         file->unlink();
         if (hugepages && (error == ENOSPC || error == ENOMEM)) {
@@ -134,6 +138,29 @@ Result<std::unique_ptr<HugepageFile>> HugepageFile::create(const HugepageFileOpt
         return file;
     }
     return Error{reason + "; and ordinary pages: " + file.error().message};
+}
+
+Status HugepageFile::commit(uint64_t offset, uint64_t bytes) {
+    CACHEE_ASSERT(offset % page_bytes_ == 0 && bytes % page_bytes_ == 0);
+    CACHEE_ASSERT(offset + bytes <= bytes_);
+    if (bytes == 0) return {};
+    const auto start = static_cast<off_t>(offset);
+    int error = ::fallocate(fd_, 0, start, static_cast<off_t>(bytes)) == 0 ? 0 : errno;
+    if (error == 0 && ::madvise(base_ + offset, bytes, MADV_POPULATE_WRITE) != 0) error = errno;
+    if (error == 0) return {};
+    release(offset, bytes);
+    const std::string dir = path_.substr(0, path_.rfind('/'));
+    if (on_hugepages_ && (error == ENOSPC || error == ENOMEM)) {
+        return Error{short_of_pages(dir, bytes, page_bytes_)};
+    }
+    errno = error;
+    return system_error("cannot reserve " + std::to_string(bytes / kMiB) + " MiB more for", path_);
+}
+
+void HugepageFile::release(uint64_t offset, uint64_t bytes) {
+    if (bytes == 0) return;
+    ::fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                static_cast<off_t>(bytes));
 }
 
 HugepageFile::~HugepageFile() {

@@ -22,6 +22,8 @@ struct HugepageFileOptions {
     std::string fallback_dir = "/dev/shm";
     Hugepages hugepages = Hugepages::kAuto;
     uint64_t bytes = 0;  // rounded up to whole hugepages
+    // The file starts as one hole, and memory comes and goes with commit() and release().
+    bool sparse = false;
     uint32_t mode = 0640;
 };
 
@@ -42,6 +44,14 @@ class HugepageFile {
     bool on_hugepages() const { return on_hugepages_; }
     const std::string& fallback_reason() const { return fallback_reason_; }
     void unlink();
+
+    // --- sparse files only; offsets and lengths in whole pages ---
+    // Zeroed memory for this range, never missing until release(). An error says what to change,
+    // and leaves the range as it was. REQUIRES: a hole.
+    Status commit(uint64_t offset, uint64_t bytes);
+    // Gives the memory back. Nobody may touch the range until the next commit(): on hugetlbfs an
+    // access takes a page, or ends the process when there is none.
+    void release(uint64_t offset, uint64_t bytes);
 
   private:
     HugepageFile() = default;

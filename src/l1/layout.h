@@ -9,6 +9,9 @@
 //   partition  | Bucket[bucket_count]   | Bucket[overflow_count] | SegmentInfo[segment_count] |
 //              | segment 0 | segment 1 | ...                        (each power-of-two bytes)
 //
+// A store that may grow has room for its greatest size in the file; the memory of segments that are
+// not in use is not there (a hole), but for kTailPadBytes behind the last one in use.
+//
 //   Bucket, 64 bytes = one cache line
 //              | version 4 | overflow 4 | slot 8 | ... 7 slots in all |
 //     version  odd while the owner changes the bucket or its chain, even otherwise; only grows
@@ -116,6 +119,7 @@ enum class SegmentState : uint32_t {
     kActive = 1,      // takes new items of its class
     kSealed = 2,      // full: may be chosen as a victim
     kReclaiming = 3,  // in the hands of the reclaimer
+    kRetired = 4,     // beyond the segments in use: its memory may be gone
 };
 
 inline constexpr uint64_t kSegmentNever = UINT64_MAX;
@@ -145,14 +149,16 @@ struct PartitionHeader {
     uint64_t segments_offset;
     uint32_t bucket_count;
     uint32_t overflow_count;
-    uint32_t segment_count;
+    uint32_t segment_count;  // at the store's greatest size
     uint32_t segment_bytes_log2;
+    uint32_t segments_min;  // at the store's least size
+    uint32_t reserved0;
     alignas(64) std::atomic<uint32_t> generation;  // newest generation that was put
     uint32_t reserved;
     // What the owner trusts, for readers in other processes; see Partition::publish_trust().
     alignas(64) std::atomic<uint64_t> trusted_until_ns;  // CLOCK_MONOTONIC; 0: not at all
     std::atomic<uint32_t> trusted_generation;
-    uint32_t reserved1;
+    std::atomic<uint32_t> segments_in_use;  // no item lies beyond them
 };
 static_assert(sizeof(PartitionHeader) == 192);
 static_assert(offsetof(PartitionHeader, generation) == 64);
@@ -176,7 +182,7 @@ struct FileHeader {
 static_assert(sizeof(FileHeader) == 4096);
 
 // A reader that lost a race may compare a key with whatever lies where the item was: never more
-// than a key, so this much after the last segment keeps it inside the mapping.
+// than a key, so this much after the last segment in use keeps it inside memory.
 inline constexpr uint64_t kTailPadBytes = 68 * base::kKiB;
 static_assert(kTailPadBytes > kItemHeaderBytes + kKeyBytesMax + 64);
 

@@ -30,12 +30,15 @@ Partition::Partition(uint8_t* file, PartitionHeader* header, uint64_t item_bytes
              reinterpret_cast<Bucket*>(file + header->overflow_offset), header->overflow_count,
              file + header->segments_offset),
       segments_(reinterpret_cast<SegmentInfo*>(file + header->segment_table_offset),
-                file + header->segments_offset, header->segment_count, header->segment_bytes_log2),
+                file + header->segments_offset, header->segment_count, header->segments_min,
+                header->segments_in_use.load(std::memory_order_relaxed),
+                header->segment_bytes_log2),
       reclaimer_(&index_, &segments_, hash_seed),
       header_(header),
       item_bytes_max_(item_bytes_max),
       hash_seed_(hash_seed) {
     CACHEE_ASSERT(item_bytes_max + kItemHeaderBytes <= segments_.item_bytes_max());
+    segments_wanted_.store(segments_.target(), std::memory_order_relaxed);
     index_.reset_overflow_list();
     reclaimer_.set_policy(&kDefaultPolicy);
 }
@@ -148,7 +151,22 @@ void Partition::clear() noexcept {
     publish_gauges();
 }
 
+void Partition::follow_resize() noexcept {
+    // Acquire: pairs with want_segments(): the memory is there.
+    const uint32_t wanted = segments_wanted_.load(std::memory_order_acquire);
+    if (wanted != segments_.target()) {
+        segments_.resize(wanted);
+        reclaimer_.resized();
+    }
+    segments_.finish_resize();
+    // Release: nothing beyond is linked any more.
+    header_->segments_in_use.store(segments_.count(), std::memory_order_release);
+}
+
 void Partition::maintain(uint64_t now_ms) noexcept {
+    if (segments_wanted_.load(std::memory_order_relaxed) != segments_.target() ||
+        segments_.count() != segments_.target()) [[unlikely]]
+        follow_resize();
     if (reclaimer_.work_is_due(now_ms)) reclaimer_.step(now_ms, kMaintainBudget);
     publish_gauges();
 }

@@ -81,6 +81,15 @@ class Partition {
     // For a value, or a part of one, that is pinned already.
     void pin_again(const uint8_t* value) noexcept { segments_.pin(offset_of_value(value)); }
     void unpin(const uint8_t* value) noexcept { segments_.unpin(offset_of_value(value)); }
+    // Asks the owner for another size, in segments; it follows when it next looks (maintain()).
+    // Growing: their memory is there already. Shrinking: it may go once segments_in_use() says so
+    // and nobody reads any more what was there (Store::resize). A later wish replaces an earlier.
+    void want_segments(uint32_t count) noexcept {
+        segments_wanted_.store(count, std::memory_order_release);
+    }
+    uint32_t segments_in_use() const noexcept {
+        return header_->segments_in_use.load(std::memory_order_acquire);
+    }
     // Counts a hit of the key for the eviction policy. Writes the bucket's line: call it for a
     // sample of the hits (1 in 8 is plenty). Lossy; a tag shared with another key counts for
     // either.
@@ -143,6 +152,7 @@ class Partition {
     void note_generation(uint32_t generation) noexcept;
     void remove_item(uint64_t offset) noexcept;
     void publish_gauges() noexcept;
+    [[gnu::cold]] void follow_resize() noexcept;
     void count(stats::Counter counter) noexcept {
         if (counters_ != nullptr) counters_->add(counter);
     }
@@ -155,6 +165,7 @@ class Partition {
     uint64_t item_bytes_max_;
     uint64_t hash_seed_;
     bool generation_known_ = false;
+    std::atomic<uint32_t> segments_wanted_{0};
     // Any reader adds (rarely); maintain() publishes it.
     alignas(64) mutable std::atomic<uint64_t> read_retries_{0};
 };

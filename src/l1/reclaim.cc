@@ -20,8 +20,12 @@ constexpr uint32_t kScanPerItem = 16;
 
 Reclaimer::Reclaimer(Index* index, Segments* segments, uint64_t hash_seed)
     : index_(index), segments_(segments), hash_seed_(hash_seed) {
-    low_water_ = kSegmentsReserved + std::clamp(segments->count() / 32, 1U, 16U);
-    group_size_ = std::clamp(segments->count() / 8, 1U, kGroupMax);
+    resized();
+}
+
+void Reclaimer::resized() noexcept {
+    low_water_ = kSegmentsReserved + std::clamp(segments_->target() / 32, 1U, 16U);
+    group_size_ = std::clamp(segments_->target() / 8, 1U, kGroupMax);
 }
 
 uint32_t Reclaimer::rank_bucket(uint32_t rank) noexcept {
@@ -45,14 +49,14 @@ void Reclaimer::begin_scan() noexcept {
     state_ = State::kScan;
     scan_cursor_ = 0;
     scan_due_ms_ = UINT64_MAX;
-    scan_found_expired_ = false;
+    scan_urgency_ = Urgency::kNone;
     victim_count_ = 0;
     victim_ = 0;
     // What is put while the scan is on its way lowers this again.
     segments_->set_next_due_ms(UINT64_MAX);
 }
 
-// Expired segments displace candidates for a merge; victims_ stays ordered, the first to go first.
+// The more urgent displace the others; candidates for a merge stay ordered, the first to go first.
 void Reclaimer::consider(uint32_t segment, uint64_t now_ms) noexcept {
     const SegmentInfo& info = segments_->info(segment);
     if (info.state != SegmentState::kActive && info.state != SegmentState::kSealed) return;
@@ -60,14 +64,18 @@ void Reclaimer::consider(uint32_t segment, uint64_t now_ms) noexcept {
     const bool expired = now_ms >= info.deadline_ms;
     if (expired && info.state == SegmentState::kActive) segments_->seal_class(info.ttl_class);
     if (!expired) scan_due_ms_ = std::min(scan_due_ms_, info.deadline_ms);
-    if (expired && !scan_found_expired_) {
-        scan_found_expired_ = true;
+    if (info.state != SegmentState::kSealed) return;
+    const Urgency urgency = expired                          ? Urgency::kExpired
+                            : segment >= segments_->target() ? Urgency::kRetiring
+                                                             : Urgency::kNone;
+    if (urgency > scan_urgency_) {
+        scan_urgency_ = urgency;
         victim_count_ = 0;
     }
-    if (info.state != SegmentState::kSealed || expired != scan_found_expired_) return;
+    if (urgency != scan_urgency_) return;
     const uint32_t limit = expired ? kGroupMax : group_size_;
     uint32_t at = victim_count_;
-    if (!expired) {
+    if (urgency == Urgency::kNone) {
         const SegmentView view = view_of(segment);
         while (at > 0 && policy_->evict_before(view, view_of(victims_[at - 1]))) --at;
     }
@@ -93,7 +101,8 @@ uint32_t Reclaimer::scan(uint64_t now_ms, uint32_t budget) noexcept {
     }
     segments_->set_next_due_ms(std::min(segments_->next_due_ms(), scan_due_ms_));
     state_ = State::kIdle;
-    if (scan_found_expired_) {
+    if (scan_urgency_ == Urgency::kExpired ||
+        (scan_urgency_ == Urgency::kRetiring && !memory_is_low())) {
         begin_victims(State::kExpire);
     } else if (memory_is_low()) {
         begin_victims(State::kRank);
@@ -181,7 +190,8 @@ void Reclaimer::handle(const Candidate& candidate, uint64_t now_ms) noexcept {
         drop(candidate, at, stats::Counter::l1_expired);
         return;
     }
-    // In a segment to be expired everything is expired; only a deadline moved since is not.
+    // In a segment to be expired everything is expired; only a deadline moved since is not. One
+    // that is to be retired while there is room loses nothing.
     if (header.generation != generation_) {
         drop(candidate, at, stats::Counter::l1_evicted);
         return;

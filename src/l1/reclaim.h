@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Getting segments back: the mechanism. Whole segments whose time-to-live ended first; then the
+// Getting segments back: the mechanism. Whole segments whose time-to-live ended first; then those
+// that are to be retired (Segments::resize), whose items are moved while there is room; then the
 // segments that EvictionPolicy names, merged: of a group of victims the items that it ranks highest
 // are written anew at the end of their class's log, the others are dropped (after Segcache, NSDI
 // 2021). Work is cut into steps of a bounded number of items, so that a poll loop can pay for it in
@@ -29,7 +30,8 @@ class Reclaimer {
     void set_generation(uint32_t generation) { generation_ = generation; }
 
     bool work_is_due(uint64_t now_ms) const noexcept {
-        return state_ != State::kIdle || now_ms >= segments_->next_due_ms() || memory_is_low();
+        return state_ != State::kIdle || now_ms >= segments_->next_due_ms() || memory_is_low() ||
+               segments_->to_empty() > 0;
     }
     bool memory_is_low() const noexcept { return segments_->free_count() < low_water_; }
 
@@ -40,9 +42,14 @@ class Reclaimer {
     bool make_room(uint64_t now_ms) noexcept;
     // After the partition was cleared: forget what was under way.
     void reset() noexcept { state_ = State::kIdle; }
+    // After Segments::resize().
+    void resized() noexcept;
 
   private:
+    // kExpire also empties segments that are to be retired: nothing in them is judged.
     enum class State : uint8_t { kIdle, kScan, kExpire, kRank, kMove };
+    // Why a segment would be a victim; only those of the greatest urgency found are taken.
+    enum class Urgency : uint8_t { kNone, kRetiring, kExpired };
     static constexpr uint32_t kGroupMax = 4;
     static constexpr uint32_t kRankBuckets = 132;
     static constexpr uint32_t kBatch = 16;
@@ -79,7 +86,7 @@ class Reclaimer {
     // Scan.
     uint32_t scan_cursor_ = 0;
     uint64_t scan_due_ms_ = 0;
-    bool scan_found_expired_ = false;
+    Urgency scan_urgency_ = Urgency::kNone;
     // Victims of the round: numbers, and the order in which they were sealed (a segment that was
     // freed and used again since has another).
     uint32_t victims_[kGroupMax] = {};

@@ -22,14 +22,21 @@ uint32_t place(uint32_t cursor, uint32_t bytes) {
 
 }  // namespace
 
-Segments::Segments(SegmentInfo* table, uint8_t* memory, uint32_t count, uint32_t bytes_log2)
+Segments::Segments(SegmentInfo* table, uint8_t* memory, uint32_t count_max, uint32_t count_min,
+                   uint32_t in_use, uint32_t bytes_log2)
     : table_(table),
       memory_(memory),
-      count_(count),
+      count_max_(count_max),
+      count_min_(count_min),
+      in_use_(in_use),
+      target_(in_use),
       bytes_log2_(bytes_log2),
-      pins_(std::make_unique<std::atomic<uint32_t>[]>(count)) {
+      pins_(std::make_unique<std::atomic<uint32_t>[]>(count_max)) {
+    CACHEE_ASSERT(count_min <= in_use && in_use <= count_max);
     // Each class holds one partly filled segment: few segments, few classes.
-    class_count_ = std::clamp(count / 8, 1U, kTtlClassesMax);
+    class_count_ = std::clamp(count_min / 8, 1U, kTtlClassesMax);
+    pinned_max_.store(in_use / kSegmentsPerPinned, std::memory_order_relaxed);
+    for (uint32_t segment = in_use; segment < count_max; ++segment) retire(segment);
     clear();
 }
 
@@ -117,6 +124,11 @@ void Segments::remove_live(uint64_t offset, uint32_t bytes) noexcept {
 
 void Segments::release(uint32_t segment) noexcept {
     SegmentInfo& info = table_[segment];
+    if (segment >= target_) {
+        --to_empty_;
+        retire(segment);
+        return;
+    }
     info = SegmentInfo{};
     info.state = SegmentState::kFree;
     if (is_pinned(segment)) {
@@ -157,7 +169,64 @@ void Segments::clear() noexcept {
     aside_head_ = 0;
     items_ = 0;
     next_due_ms_ = UINT64_MAX;
-    for (uint32_t segment = count_; segment > 0; --segment) release(segment - 1);
+    to_empty_ = in_use_ - target_;
+    for (uint32_t segment = in_use_; segment > 0; --segment) release(segment - 1);
+}
+
+// --- size ---------------------------------------------------------------------------------------
+
+void Segments::retire(uint32_t segment) noexcept {
+    table_[segment] = SegmentInfo{};
+    table_[segment].state = SegmentState::kRetired;
+}
+
+// Takes what lies beyond target_ out of a list of free segments; how many that were.
+uint32_t Segments::retire_listed(uint32_t& head) noexcept {
+    uint32_t retired = 0;
+    uint32_t* link = &head;
+    while (*link != 0) {
+        const uint32_t segment = *link - 1;
+        if (segment < target_) {
+            link = &table_[segment].next_free;
+            continue;
+        }
+        *link = table_[segment].next_free;
+        retire(segment);
+        ++retired;
+    }
+    return retired;
+}
+
+void Segments::resize(uint32_t count) noexcept {
+    CACHEE_ASSERT(count >= count_min_);
+    CACHEE_ASSERT(count <= count_max_);
+    const uint32_t before = target_;
+    target_ = count;
+    in_use_ = std::max(in_use_, count);
+    pinned_max_.store(count / kSegmentsPerPinned, std::memory_order_relaxed);
+    for (uint32_t segment = count; segment > before; --segment) {
+        if (table_[segment - 1].state == SegmentState::kRetired) release(segment - 1);
+    }
+    free_count_ -= retire_listed(free_head_);
+    retire_listed(aside_head_);
+    to_empty_ = 0;
+    for (uint32_t segment = target_; segment < in_use_; ++segment) {
+        if (table_[segment].state != SegmentState::kRetired) ++to_empty_;
+    }
+    for (uint32_t ttl_class = 0; ttl_class < class_count_; ++ttl_class) {
+        if (active_[ttl_class] != kNoSegment && active_[ttl_class] >= target_) {
+            seal_class(ttl_class);
+        }
+    }
+    finish_resize();
+}
+
+bool Segments::finish_resize() noexcept {
+    while (in_use_ > target_ && table_[in_use_ - 1].state == SegmentState::kRetired &&
+           !is_pinned(in_use_ - 1)) {
+        --in_use_;
+    }
+    return in_use_ == target_;
 }
 
 // --- pins ---------------------------------------------------------------------------------------
@@ -171,7 +240,10 @@ bool Segments::is_pinned(uint32_t segment) noexcept {
 
 bool Segments::pin(uint64_t offset) noexcept {
     if (pins_[segment_of(offset)].fetch_add(1, std::memory_order_seq_cst) != 0) return true;
-    if (pinned_.fetch_add(1, std::memory_order_relaxed) < count_ / kSegmentsPerPinned) return true;
+    if (pinned_.fetch_add(1, std::memory_order_relaxed) <
+        pinned_max_.load(std::memory_order_relaxed)) {
+        return true;
+    }
     unpin(offset);
     return false;
 }

@@ -5,6 +5,10 @@
 //
 //   free -> active (one per class, filled front to back) -> sealed -> [reclaiming ->] free
 //
+// A partition that may grow has segments beyond those in use; they are retired until resize()
+// brings them into use. Shrinking retires them again: a free one at once, the others as they become
+// free, which the reclaimer sees to (reclaim.h).
+//
 // A pinned segment may become free, but it is not filled anew until its last pin is gone: its bytes
 // are being sent. Pins are of this process (any thread) and not in the file: they end with it.
 #pragma once
@@ -29,9 +33,14 @@ inline constexpr uint32_t kSegmentsPerPinned = 4;
 class Segments {
   public:
     Segments() = default;
-    Segments(SegmentInfo* table, uint8_t* memory, uint32_t count, uint32_t bytes_log2);
+    // `count_max` at the greatest size, `count_min` at the least, `in_use` of them now.
+    Segments(SegmentInfo* table, uint8_t* memory, uint32_t count_max, uint32_t count_min,
+             uint32_t in_use, uint32_t bytes_log2);
 
-    uint32_t count() const { return count_; }
+    // In use, those that are to be retired included.
+    uint32_t count() const { return in_use_; }
+    uint32_t count_max() const { return count_max_; }
+    uint32_t count_min() const { return count_min_; }
     uint32_t segment_bytes() const { return 1U << bytes_log2_; }
     uint32_t free_count() const { return free_count_; }
     uint32_t item_bytes_max() const { return segment_bytes(); }  // header included
@@ -61,6 +70,16 @@ class Segments {
     void end_reclaim(uint32_t segment) noexcept;
     void clear() noexcept;
 
+    // From now on only segments below `count` are filled. Growing takes effect at once (REQUIRES:
+    // their memory is there); shrinking when finish_resize() says so.
+    // REQUIRES: count_min() <= count <= count_max().
+    void resize(uint32_t count) noexcept;
+    uint32_t target() const { return target_; }
+    // Segments that are still to be emptied before the memory beyond target() may go.
+    uint32_t to_empty() const { return to_empty_; }
+    // True when nothing beyond target() is in use or pinned any more.
+    bool finish_resize() noexcept;
+
     // No segment is wholly expired before this time; a lower bound that the reclaimer tightens.
     uint64_t next_due_ms() const { return next_due_ms_; }
     void set_next_due_ms(uint64_t due_ms) { next_due_ms_ = due_ms; }
@@ -80,7 +99,7 @@ class Segments {
   private:
     uint32_t segment_of(uint64_t offset) const {
         const auto segment = static_cast<uint32_t>(offset >> bytes_log2_);
-        CACHEE_DASSERT(segment < count_);
+        CACHEE_DASSERT(segment < count_max_);
         return segment;
     }
     bool open(uint32_t ttl_class, bool reclaiming) noexcept;
@@ -88,11 +107,17 @@ class Segments {
     bool is_pinned(uint32_t segment) noexcept;
     void set_pinned_aside() noexcept;
     void take_back_unpinned() noexcept;
+    void retire(uint32_t segment) noexcept;
+    uint32_t retire_listed(uint32_t& head) noexcept;
     void raise_deadline(SegmentInfo& info, uint64_t deadline40) noexcept;
 
     SegmentInfo* table_ = nullptr;
     uint8_t* memory_ = nullptr;
-    uint32_t count_ = 0;
+    uint32_t count_max_ = 0;
+    uint32_t count_min_ = 0;
+    uint32_t in_use_ = 0;
+    uint32_t target_ = 0;    // below in_use_ while it shrinks
+    uint32_t to_empty_ = 0;  // from target_ on, not retired
     uint32_t bytes_log2_ = 0;
     uint32_t class_count_ = 1;
     uint32_t free_head_ = 0;  // number plus one
@@ -103,7 +128,8 @@ class Segments {
     uint64_t items_ = 0;
     uint64_t next_due_ms_ = UINT64_MAX;
     std::unique_ptr<std::atomic<uint32_t>[]> pins_;  // of each segment
-    alignas(64) std::atomic<uint32_t> pinned_{0};    // segments with pins
+    std::atomic<uint32_t> pinned_max_{0};
+    alignas(64) std::atomic<uint32_t> pinned_{0};  // segments with pins
 };
 
 }  // namespace cachee::l1

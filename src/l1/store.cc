@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Creating the file of L1: geometry, headers, partitions. Cold code, at start only.
+// The file of L1: geometry, headers, partitions; its size at run time. Cold code, never a worker's
+// thread.
 #include "l1/store.h"
 
 #include <unistd.h>
@@ -11,17 +12,29 @@
 #include "base/units.h"
 #include "l1/layout.h"
 #include "l1/partition.h"
+#include "l1/store_memory.h"
 
 namespace cachee::l1 {
 
 namespace {
 
 // Below this many segments a partition has too few classes and victims to choose from.
-constexpr uint64_t kSegmentsWanted = 16;
+constexpr uint32_t kSegmentsWanted = 16;
+// A store that can change its size can shrink to this part of what it began with.
+constexpr uint32_t kShrinkFactorMax = 4;
 constexpr uint64_t kPartitionBytesMin = 512 * base::kKiB;
 constexpr uint64_t kPageBytes = 4096;
+// Index, segments and the pad behind them each begin a page when the size can change.
+constexpr uint64_t kResizablePages = 16;
 
-struct Geometry {
+uint64_t header_bytes_of(uint32_t partitions, uint64_t alignment) {
+    return base::align_up(sizeof(FileHeader) + partitions * sizeof(PartitionHeader), alignment);
+}
+
+}  // namespace
+
+// Of a partition at the store's greatest size.
+struct Store::Geometry {
     uint64_t partition_bytes;
     uint32_t bucket_count;
     uint32_t overflow_count;
@@ -33,12 +46,11 @@ struct Geometry {
 };
 
 // REQUIRES: file_bytes holds kPartitionBytesMin for each partition.
-Geometry plan(const StoreOptions& options, uint64_t file_bytes) {
+Store::Geometry Store::plan(const StoreOptions& options, uint64_t file_bytes, uint64_t alignment) {
     Geometry g{};
-    const uint64_t header_bytes = base::align_up(
-        sizeof(FileHeader) + options.partitions * sizeof(PartitionHeader), kPageBytes);
-    const uint64_t room = file_bytes - header_bytes - kTailPadBytes;
-    g.partition_bytes = room / options.partitions / kPageBytes * kPageBytes;
+    const uint64_t header_bytes = header_bytes_of(options.partitions, alignment);
+    const uint64_t room = file_bytes - header_bytes - base::align_up(kTailPadBytes, alignment);
+    g.partition_bytes = room / options.partitions / alignment * alignment;
 
     // Per bucket: itself, its share of the overflow, and the items that it is planned for.
     const uint64_t per_bucket = sizeof(Bucket) + sizeof(Bucket) / kBucketsPerOverflow +
@@ -59,13 +71,15 @@ Geometry plan(const StoreOptions& options, uint64_t file_bytes) {
     uint64_t segments = left / (segment_bytes + sizeof(SegmentInfo));
     while (segments > 0) {
         g.segments_offset =
-            base::align_up(g.table_offset + segments * sizeof(SegmentInfo), kPageBytes);
+            base::align_up(g.table_offset + segments * sizeof(SegmentInfo), alignment);
         if (g.segments_offset + segments * segment_bytes <= g.partition_bytes) break;
         --segments;
     }
     g.segment_count = static_cast<uint32_t>(segments);
     return g;
 }
+
+namespace {
 
 base::Status check(const StoreOptions& options) {
     if (options.instance.empty() || options.instance.find('/') != std::string::npos) {
@@ -81,7 +95,18 @@ base::Status check(const StoreOptions& options) {
                            " bytes is too small: each of " + std::to_string(options.partitions) +
                            " partitions needs " + std::to_string(kPartitionBytesMin)};
     }
-    if (options.bytes / options.partitions > kOffsetMask) {
+    if (options.bytes_max != 0 && options.bytes_max < options.bytes) {
+        return base::Error{"L1 cannot have " + std::to_string(options.bytes) +
+                           " bytes now and grow to " + std::to_string(options.bytes_max)};
+    }
+    if (options.bytes_max != 0 &&
+        options.bytes / options.partitions < kResizablePages * base::kHugepageBytes) {
+        return base::Error{"L1 of " + std::to_string(options.bytes) +
+                           " bytes is too small to change its size: each of " +
+                           std::to_string(options.partitions) + " partitions needs " +
+                           std::to_string(kResizablePages * base::kHugepageBytes)};
+    }
+    if (std::max(options.bytes, options.bytes_max) / options.partitions > kOffsetMask) {
         return base::Error{"a partition of L1 can have at most 1 TiB: use more workers"};
     }
     if (options.item_bytes_max == 0 || options.item_bytes_expected == 0) {
@@ -92,38 +117,84 @@ base::Status check(const StoreOptions& options) {
 
 }  // namespace
 
+Store::Store() = default;
+
 base::Result<std::unique_ptr<Store>> Store::create(const StoreOptions& options) {
     if (base::Status status = check(options); !status) return status.error();
+    auto store = create_on(options, options.hugepages);
+    // A file that is one hole can be made without any page: what is missing shows only afterwards.
+    if (store || options.bytes_max == 0 || options.hugepages != Hugepages::kAuto) return store;
+    const std::string reason = store.error().message;
+    store = create_on(options, Hugepages::kOff);
+    if (store) store.value()->fallback_reason_ = reason;
+    return store;
+}
+
+base::Result<std::unique_ptr<Store>> Store::create_on(const StoreOptions& options,
+                                                      Hugepages hugepages) {
+    const bool resizable = options.bytes_max != 0;
     auto file = base::HugepageFile::create({.name = "cachee-" + options.instance + "-l1",
                                             .hugepage_dir = options.hugepage_dir,
-                                            .hugepages = options.hugepages,
-                                            .bytes = options.bytes,
+                                            .hugepages = hugepages,
+                                            .bytes = std::max(options.bytes, options.bytes_max),
+                                            .sparse = resizable,
                                             .mode = options.mode});
     if (!file) return base::Error{"L1: " + file.error().message};
 
     std::unique_ptr<Store> store(new Store);
     store->file_ = std::move(file).value();
-    uint8_t* base = store->base();
-    const Geometry g = plan(options, store->bytes());
+    store->fallback_reason_ = store->file_->fallback_reason();
+    const uint64_t alignment =
+        resizable ? std::max(base::kHugepageBytes, store->page_bytes()) : kPageBytes;
+    const Geometry g = plan(options, store->bytes(), alignment);
     CACHEE_ASSERT(g.segment_count >= 4);
+    store->first_partition_offset_ = header_bytes_of(options.partitions, alignment);
+    store->partition_bytes_ = g.partition_bytes;
+    store->segments_wanted_ = g.segment_count;
+    if (resizable) {
+        const StoreShape shape{.alignment = alignment,
+                               .first_partition = store->first_partition_offset_,
+                               .partition_bytes = g.partition_bytes,
+                               .segments_offset = g.segments_offset,
+                               .segment_bytes = uint64_t{1} << g.segment_bytes_log2,
+                               .segment_count = g.segment_count,
+                               .partitions = options.partitions};
+        store->memory_ = std::make_unique<StoreMemory>(store->file_.get(), shape);
+        store->segments_wanted_ = store->memory_->segments_for(options.bytes);
+        if (store->segments_wanted_ < kSegmentsWanted) {
+            store->unlink();
+            return base::Error{"L1: " + std::to_string(options.bytes) +
+                               " bytes hold the index for a store of " +
+                               std::to_string(options.bytes_max) + " and next to nothing else"};
+        }
+        base::Status status = store->memory_->commit_first(store->segments_wanted_);
+        if (!status) {
+            store->unlink();
+            return base::Error{"L1: " + status.error().message};
+        }
+    }
+    store->make_headers(options, g);
+    return store;
+}
 
-    auto* header = reinterpret_cast<FileHeader*>(base);
+void Store::make_headers(const StoreOptions& options, const Geometry& g) {
+    auto* header = reinterpret_cast<FileHeader*>(base());
     header->layout_version = kLayoutVersion;
     header->partition_count = options.partitions;
-    header->file_bytes = store->bytes();
+    header->file_bytes = bytes();
     header->hash_seed = options.hash_seed;
     header->item_bytes_max = std::min<uint64_t>(
         options.item_bytes_max, (uint64_t{1} << g.segment_bytes_log2) - kItemHeaderBytes);
     header->partitions_offset = sizeof(FileHeader);
     header->created_wall_ms = base::wall_ms();
     header->creator_pid = static_cast<uint32_t>(::getpid());
-    auto* partitions = reinterpret_cast<PartitionHeader*>(base + header->partitions_offset);
-    const uint64_t first = base::align_up(
-        sizeof(FileHeader) + options.partitions * sizeof(PartitionHeader), kPageBytes);
-    store->first_partition_offset_ = first;
-    store->partition_bytes_ = g.partition_bytes;
+    auto* partitions = reinterpret_cast<PartitionHeader*>(base() + header->partitions_offset);
+    const uint32_t segments_min =
+        memory_ == nullptr
+            ? segments_wanted_
+            : std::max<uint32_t>(kSegmentsWanted, segments_wanted_ / kShrinkFactorMax);
     for (uint32_t i = 0; i < options.partitions; ++i) {
-        const uint64_t start = first + i * g.partition_bytes;
+        const uint64_t start = first_partition_offset_ + i * g.partition_bytes;
         partitions[i].buckets_offset = start;
         partitions[i].overflow_offset = start + g.overflow_offset;
         partitions[i].segment_table_offset = start + g.table_offset;
@@ -132,13 +203,50 @@ base::Result<std::unique_ptr<Store>> Store::create(const StoreOptions& options) 
         partitions[i].overflow_count = g.overflow_count;
         partitions[i].segment_count = g.segment_count;
         partitions[i].segment_bytes_log2 = g.segment_bytes_log2;
-        store->partitions_.push_back(std::make_unique<Partition>(
-            base, &partitions[i], header->item_bytes_max, options.hash_seed));
+        partitions[i].segments_min = segments_min;
+        partitions[i].segments_in_use.store(segments_wanted_, std::memory_order_relaxed);
+        partitions_.push_back(std::make_unique<Partition>(
+            base(), &partitions[i], header->item_bytes_max, options.hash_seed));
+        seen_in_use_.push_back(segments_wanted_);
     }
     // Release: pairs with the acquire of a reader that attaches while this runs.
     header->magic.store(kMagic, std::memory_order_release);
-    return store;
 }
+
+// --- another size -------------------------------------------------------------------------------
+
+base::Status Store::resize(uint64_t bytes) {
+    if (memory_ == nullptr) return base::Error{"L1 was not made to change its size"};
+    const uint32_t segments = memory_->segments_for(bytes);
+    if (bytes < bytes_min() || bytes > bytes_max()) {
+        return base::Error{"L1 can have " + std::to_string(bytes_min()) + " to " +
+                           std::to_string(bytes_max()) + " bytes, not " + std::to_string(bytes)};
+    }
+    if (base::Status status = memory_->grow(segments); !status) return status;
+    segments_wanted_ = segments;
+    for (auto& partition : partitions_) partition->want_segments(segments);
+    return {};
+}
+
+bool Store::resize_step() {
+    bool done = true;
+    for (uint32_t i = 0; i < partitions(); ++i) {
+        const uint32_t in_use = partitions_[i]->segments_in_use();
+        const bool settled = in_use == segments_wanted_ && seen_in_use_[i] == segments_wanted_;
+        if (settled && memory_ != nullptr) memory_->shrink(i, segments_wanted_);
+        done &= settled;
+        seen_in_use_[i] = in_use;
+    }
+    return done;
+}
+
+uint64_t Store::bytes_wanted() const {
+    return memory_ != nullptr ? memory_->bytes_of(segments_wanted_) : bytes();
+}
+uint64_t Store::bytes_min() const {
+    return memory_ != nullptr ? memory_->bytes_of(partitions_[0]->segments().count_min()) : bytes();
+}
+uint64_t Store::bytes_max() const { return bytes(); }
 
 Store::~Store() = default;
 
@@ -158,7 +266,7 @@ void Store::unpin(const uint8_t* value) noexcept { partition_of(value).unpin(val
 
 uint32_t Store::partitions() const { return static_cast<uint32_t>(partitions_.size()); }
 const std::string& Store::path() const { return file_->path(); }
-const std::string& Store::fallback_reason() const { return file_->fallback_reason(); }
+const std::string& Store::fallback_reason() const { return fallback_reason_; }
 void Store::unlink() { file_->unlink(); }
 uint64_t Store::hash_seed() const { return reinterpret_cast<FileHeader*>(base())->hash_seed; }
 uint64_t Store::item_bytes_max() const {

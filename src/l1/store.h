@@ -26,6 +26,7 @@ struct StoreOptions {
     std::string hugepage_dir = "/dev/hugepages";  // falls back to /dev/shm (kAuto, kOff)
     Hugepages hugepages = Hugepages::kAuto;
     uint64_t bytes = 256 << 20;          // all partitions together, indexes included
+    uint64_t bytes_max = 0;              // what it may grow to; 0: `bytes`, for good
     uint32_t partitions = 1;             // one per worker
     uint64_t item_bytes_max = 1 << 20;   // key + value; a small store takes less: item_bytes_max()
     uint64_t item_bytes_expected = 128;  // key + value on average: what the index is sized for
@@ -47,6 +48,7 @@ struct Lookup {
 enum class PutStatus : uint8_t { kStored, kTooLarge, kNoMemory };
 
 class Partition;
+class StoreMemory;
 
 class Store {
   public:
@@ -65,6 +67,22 @@ class Store {
     // Why ordinary pages are used although hugepages were asked for (kAuto); empty otherwise.
     const std::string& fallback_reason() const;
     void unlink();
+
+    // --- another size, at run time: one thread that is not a worker's ---
+    // Growing takes memory at once, or fails with a reason and changes nothing; it may take long
+    // (pages are zeroed). Shrinking moves and evicts items first: resize_step() until it is done.
+    // REQUIRES: bytes_max was given.
+    base::Status resize(uint64_t bytes);
+    // Gives back memory that nobody uses any more. True when the store has the size wanted. Call it
+    // every second or so: what a partition has left is given back by the next call but one, so that
+    // whoever still reads there, in this process or another, has long been done.
+    bool resize_step();
+    // Of the size asked for last, as rounded down to whole segments.
+    uint64_t bytes_wanted() const;
+    // Least and greatest that resize() takes; both bytes() when the size is for good.
+    uint64_t bytes_min() const;
+    uint64_t bytes_max() const;
+
     // Of the partition that the value lies in; see Partition::pin(). Any thread.
     bool pin(const Lookup& found) noexcept;
     void pin_again(const uint8_t* value) noexcept;
@@ -73,18 +91,28 @@ class Store {
     // The most key + value that put() takes: the option, or what a segment of this store holds.
     uint64_t item_bytes_max() const;
     uint64_t hash_seed() const;
-    // The mapping, for registering it with a NIC or queue pair.
+    // The mapping, for registering it with a NIC or queue pair; with holes when it may grow.
     uint8_t* base() const;
     uint64_t bytes() const;
     uint64_t page_bytes() const;
 
   private:
-    Store() = default;
+    struct Geometry;
+
+    Store();
+    static Geometry plan(const StoreOptions& options, uint64_t file_bytes, uint64_t alignment);
+    static base::Result<std::unique_ptr<Store>> create_on(const StoreOptions& options,
+                                                          Hugepages hugepages);
+    void make_headers(const StoreOptions& options, const Geometry& geometry);
     Partition& partition_of(const uint8_t* value) noexcept;
 
     std::unique_ptr<base::HugepageFile> file_;
     uint64_t first_partition_offset_ = 0;
     uint64_t partition_bytes_ = 0;
+    std::string fallback_reason_;
+    std::unique_ptr<StoreMemory> memory_;  // none: the size is for good
+    uint32_t segments_wanted_ = 0;         // of each partition
+    std::vector<uint32_t> seen_in_use_;    // of each partition, by the last resize_step()
     std::vector<std::unique_ptr<Partition>> partitions_;
 };
 
