@@ -21,6 +21,7 @@
 #include "base/rng.h"
 #include "bin/arguments.h"
 #include "bin/privileges.h"
+#include "bin/reload.h"
 #include "bin/transports.h"
 #include "bin/warnings.h"
 #include "config/loader.h"
@@ -93,8 +94,12 @@ class DataPlane {
         leave_worker_cores();
         std::vector<stats::WorkerCounters*> counters;
         for (uint32_t i = 0; i < workers_; ++i) counters.push_back(&segment_->worker(i)->counters);
-        auto transports = make_transports(config_, workers_, counters,
-                                          {store_->base(), store_->bytes(), store_->page_bytes()});
+        // A device maps memory that is there and stays there.
+        LentMapping lent;
+        if (config_.l1.bytes_max == 0) {
+            lent = {store_->base(), store_->bytes(), store_->page_bytes()};
+        }
+        auto transports = make_transports(config_, workers_, counters, lent);
         if (!transports) return transports.error();
         transports_ = std::move(transports).value();
         copy_text(segment_->header()->listen, sizeof segment_->header()->listen,
@@ -121,6 +126,10 @@ class DataPlane {
         return {};
     }
 
+    l1::Store& store() { return *store_; }
+    void note_l1_bytes(uint64_t bytes) {
+        segment_->header()->l1_bytes.store(bytes, std::memory_order_relaxed);
+    }
     std::vector<const stats::WorkerCounters*> counters() const {
         std::vector<const stats::WorkerCounters*> all;
         for (uint32_t i = 0; i < workers_; ++i) all.push_back(&segment_->worker(i)->counters);
@@ -210,6 +219,7 @@ class DataPlane {
         options.hugepage_dir = *directory;
         options.hugepages = static_cast<l1::Hugepages>(config_.l1.hugepages);
         options.bytes = config_.l1.bytes;
+        options.bytes_max = config_.l1.bytes_max;
         options.partitions = workers_;
         options.item_bytes_max = config_.l1.item_bytes_max;
         options.hash_seed = segment_->header()->hash_seed;
@@ -309,12 +319,15 @@ int run(const std::string& config_path) {
         return 1;
     }
     Warnings warnings(plane.counters());
+    Reload reload(
+        config_path, config, plane.store(), [&](uint64_t bytes) { plane.note_l1_bytes(bytes); },
+        log);
     constexpr timespec kCheckEvery{1, 0};
     int signal = 0;
     while (signal != SIGTERM && signal != SIGINT) {
         signal = sigtimedwait(&signals, nullptr, &kCheckEvery);
-        if (signal == SIGHUP)
-            log(Severity::kInfo, "SIGHUP: the configuration is read at start only");
+        if (signal == SIGHUP) reload.read();
+        reload.tick();
         for (const std::string& line : warnings.check(std::chrono::steady_clock::now())) {
             log(Severity::kWarning, line);
         }

@@ -171,7 +171,7 @@ class DpdkTransports final : public Transports {
         for (const std::string& note : made->driver_.notes()) {
             base::log_line("cachee-dataplane", base::Severity::kWarning, note);
         }
-        if (config.listen.lend_bytes_min > 0) {
+        if (config.listen.lend_bytes_min > 0 && lent.memory != nullptr) {
             const base::Status status =
                 made->driver_.lend(lent.memory, lent.bytes, lent.page_bytes);
             if (!status) {

@@ -135,7 +135,8 @@ struct Impairment {                          // tests only: a bad wire before th
 };
 
 struct L1 {
-    uint64_t bytes = 256 * kMiB;             // all partitions together, index included
+    uint64_t bytes = 256 * kMiB;             // all partitions together, index included; SIGHUP applies it
+    uint64_t bytes_max = 0;                  // what `bytes` may be raised to without a restart; 0: not at all
     HugepageMode hugepages = HugepageMode::kAuto;
     std::string hugepage_dir = "/dev/hugepages";
     uint64_t item_bytes_max = 1 * kMiB;      // key + value; larger values are not cached

@@ -159,6 +159,9 @@ void check_memory(const Config& config, Conflicts& conflicts) {
                                       std::to_string(config.l1.bytes / workers) +
                                       " bytes); lower it or raise l1.bytes"});
     }
+    if (config.l1.bytes_max != 0 && config.l1.bytes_max < config.l1.bytes) {
+        conflicts.push_back({"l1.bytes_max", "is less than l1.bytes; raise it, or leave it out"});
+    }
     // A value comes from L2 through this ring, in pieces (shm/ring.h), with others behind it.
     if (config.l1.item_bytes_max > config.shm.ring_data_bytes / 2) {
         conflicts.push_back(

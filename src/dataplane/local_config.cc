@@ -82,7 +82,14 @@ void get(Request& request) {
     }
     request.reply.map(matches.size());
     for (const auto& [name, i] : matches) {
-        request.reply.bulk(name).bulk(kSettings[i].value(*request.context.config));
+        const Setting& setting = kSettings[i];
+        const InfoSource* info = request.context.info;
+        // The one that changes while it runs.
+        if (setting.name == "maxmemory" && info != nullptr) {
+            request.reply.bulk(name).bulk(std::to_string(info->header->l1_bytes.load()));
+        } else {
+            request.reply.bulk(name).bulk(setting.value(*request.context.config));
+        }
     }
 }
 

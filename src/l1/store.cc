@@ -165,7 +165,9 @@ base::Result<std::unique_ptr<Store>> Store::create_on(const StoreOptions& option
             store->unlink();
             return base::Error{"L1: " + std::to_string(options.bytes) +
                                " bytes hold the index for a store of " +
-                               std::to_string(options.bytes_max) + " and next to nothing else"};
+                               std::to_string(options.bytes_max) +
+                               " and next to nothing else: begin larger, or with a smaller "
+                               "greatest size"};
         }
         base::Status status = store->memory_->commit_first(store->segments_wanted_);
         if (!status) {

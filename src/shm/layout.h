@@ -132,7 +132,7 @@ struct ControlHeader {
     uint32_t worker_count;
     uint64_t segment_bytes;
     uint64_t hash_seed;            // base::hash_key's seed, the same for both planes and all readers
-    uint64_t l1_bytes;
+    std::atomic<uint64_t> l1_bytes;
     uint64_t item_bytes_max;       // key + value that L1 can take; fills above it are not sent
     uint64_t tsc_hz;               // of the cycle counters
     uint32_t standalone;           // 1: no L2 configured; the workers answer everything

@@ -9,6 +9,8 @@
 #include <cstdlib>
 
 #include "config/address.h"
+#include "config/difference.h"
+#include "config/difference.h"
 
 namespace cachee::config {
 namespace {
@@ -191,6 +193,21 @@ TEST_F(Loader, Failure_AnyFinding_LeavesConfigUnchanged) {
     config_.listen.port = 1234;
     EXPECT_NE(load_findings("listen: {port: 7000, prot: 1}"), "");
     EXPECT_EQ(config_.listen.port, 1234);
+}
+
+TEST_F(Loader, Differences_AreNamedWithoutSecrets) {
+    Config from;
+    Config to;
+    EXPECT_TRUE(differences(from, to).empty());
+    to.l1.bytes = kGiB;
+    to.listen.password = "hunter2";
+    to.workers.cores = {2, 3};
+    to.tcp.sack = false;
+    std::string all;
+    for (const Difference& change : differences(from, to)) all += change.text() + "\n";
+    EXPECT_EQ(all,
+              "workers.cores: [] -> [2, 3]\nlisten.password: \"\" -> (secret)\n"
+              "tcp.sack: true -> false\nl1.bytes: 256MiB -> 1GiB\n");
 }
 
 TEST_F(Loader, Yaml_Broken_IsAFinding) {
