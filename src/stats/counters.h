@@ -51,6 +51,7 @@ namespace cachee::stats {
     X(l1_puts, "items", "items written") \
     X(l1_put_failures, "items", "writes that L1 could not take") \
     X(l1_read_retries, "reads", "lookups repeated because a writer was at work") \
+    X(l1_pinned_segments, "segments", "L1 segments that keep values being sent from where they lie (gauge)") \
     X(frames_in, "frames", "frames received") \
     X(frames_out, "frames", "frames sent") \
     X(frame_bytes_in, "bytes", "frame bytes received") \
@@ -117,7 +118,8 @@ namespace cachee::stats {
     X(tcp_slow_readers, "connections", "connections closed because the peer took no data for too long") \
     X(tcp_slow_readers_memory, "connections", "connections closed because the peer took no data and buffers ran short") \
     X(tcp_fin_wait_2_timeouts, "connections", "closed connections forgotten because the peer did not close its side") \
-    X(values_lent, "values", "large values sent from where they lie in L1 instead of copied")
+    X(values_lent, "values", "large values sent from where they lie in L1 instead of copied") \
+    X(values_lend_refused, "values", "large values copied because as many segments of L1 as may be were pinned")
 
 // X(identifier, unit, meaning): written by the control plane's thread.
 #define CACHEE_CONTROL_COUNTERS(X) \
