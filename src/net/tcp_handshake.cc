@@ -145,7 +145,7 @@ void TcpCore::send_syn_ack(const HalfOpen& half, const Ipv6Pair* pair, bool cook
                     half.ts_recent);
     if (cookie && half.has_timestamps) {
         const uint32_t packed =
-            SynCookies::pack(timestamp_now(), {half.window_scale, half.sack_permitted});
+            SynCookies::pack(timestamp_now(), {half.window_scale, half.sack_permitted, half.ecn});
         store_be32(fields.options + fields.option_bytes - 8, packed);
     }
     interface_.send_segment(*frame, fields, 0);
@@ -217,6 +217,7 @@ void TcpCore::input_half_open(uint32_t id, const TcpSegment& segment) noexcept {
             establish(first, segment);
             return;
         }
+        count(Counter::drop_unexpected);
         send_rst_to(segment);
         return;
     }
@@ -308,6 +309,7 @@ void TcpCore::input_syn_sent(Hot& hot, const TcpSegment& segment) noexcept {
     const bool has_ack = (segment.flags & kAck) != 0;
     const bool ack_good = has_ack && segment.ack == cold.iss + 1 && hot.snd_max != cold.iss;
     if (has_ack && !ack_good) {
+        count(Counter::drop_unexpected);
         send_rst_to(segment);
         return;
     }

@@ -69,10 +69,10 @@ namespace cachee::stats {
     X(drop_icmp_refused, "packets", "dropped: ICMP errors about nothing in flight, malformed or absurd (RFC 5927)") \
     X(drop_no_listener, "segments", "refused with RST: no listener or connection") \
     X(drop_table_full, "segments", "dropped: connection or half-open table full") \
-    X(drop_out_of_window, "segments", "dropped: outside the receive window") \
+    X(drop_out_of_window, "segments", "dropped, or what of them is: outside the receive window, or past the peer's FIN") \
     X(drop_out_of_order_full, "segments", "dropped: out-of-order buffer full, of the connection or of the worker") \
     X(drop_no_buffer, "frames", "dropped: no transmit or receive buffer") \
-    X(drop_unexpected, "segments", "dropped: flags without a meaning there (RST of no connection or of TIME_WAIT, no ACK)") \
+    X(drop_unexpected, "segments", "dropped: without a meaning in that state (RST of no connection, no ACK, a wrong ACK of the handshake, data after close())") \
     X(tcp_opened, "connections", "TCP connections established") \
     X(tcp_resets_in, "connections", "TCP connections reset by the peer") \
     X(tcp_resets_out, "segments", "RST segments sent") \
