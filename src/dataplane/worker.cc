@@ -265,7 +265,11 @@ bool Worker::lend_value(io::SessionIndex index, Session& session,
                         const l1::Lookup& found) noexcept {
     if (found.value_bytes < lend_bytes_min_) return false;
     if (session.in_flight != 0 || !session.output.empty()) return false;
-    if (!store_.pin(found)) return false;
+    if (!store_.pin(found)) {
+        // The item is still there: then it is that too much is pinned.
+        if (l1::Partition::still_valid(found)) counters_.add(Counter::values_lend_refused);
+        return false;
+    }
     uint8_t header[resp::kBulkHeaderBytesMax];
     const uint8_t* header_end = resp::write_bulk_header(header, found.value_bytes);
     write_out(index, session,

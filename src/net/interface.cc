@@ -127,8 +127,9 @@ Received Interface::handle_ipv4(const RxFrame& frame, const Packet& link, uint32
         count(Counter::drop_checksum);
         return Received::kNone;
     }
-    // A source that no host can have: multicast, broadcast, unset, or this very address.
-    if (packet.src_ip == 0 || packet.src_ip >= 0xe0000000 || packet.src_ip == options_.local_ip) {
+    // A source that no host can have: multicast, broadcast, unset, loopback, or this very address.
+    if (packet.src_ip == 0 || packet.src_ip >= 0xe0000000 || packet.src_ip >> 24 == 127 ||
+        packet.src_ip == options_.local_ip) {
         count(Counter::drop_source);
         return Received::kNone;
     }

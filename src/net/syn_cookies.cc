@@ -18,6 +18,7 @@ constexpr uint32_t kOptionMask = (1u << kOptionBits) - 1;
 constexpr uint32_t kScaleMask = 0x0f;
 constexpr uint32_t kNoScale = 15;
 constexpr uint32_t kSack = 0x10;
+constexpr uint32_t kEcn = 0x20;
 
 uint32_t index_of(uint16_t mss) noexcept {
     uint32_t index = static_cast<uint32_t>(std::size(SynCookies::kMss)) - 1;
@@ -68,7 +69,8 @@ bool SynCookies::check(uint64_t now_ns, uint64_t addresses, uint32_t irs, uint32
 uint32_t SynCookies::pack(uint32_t clock, const SynOptions& options) noexcept {
     const uint32_t scale =
         options.window_scale == kNoWindowScale ? kNoScale : options.window_scale & kScaleMask;
-    const uint32_t bits = scale | (options.sack_permitted ? kSack : 0);
+    const uint32_t bits =
+        scale | (options.sack_permitted ? kSack : 0) | (options.ecn ? kEcn : 0);
     const uint32_t timestamp = (clock & ~kOptionMask) | bits;
     return seq_gt(timestamp, clock) ? timestamp - (1u << kOptionBits) : timestamp;
 }
@@ -78,6 +80,7 @@ SynOptions SynCookies::unpack(uint32_t timestamp) noexcept {
     const uint32_t scale = timestamp & kScaleMask;
     if (scale != kNoScale) options.window_scale = static_cast<uint8_t>(scale);
     options.sack_permitted = (timestamp & kSack) != 0;
+    options.ecn = (timestamp & kEcn) != 0;
     return options;
 }
 

@@ -6,11 +6,11 @@
 //   cookie:  | parity of the period 1 | index into kMss 3 | SipHash of addresses, ISN, index 28 |
 //
 // The key changes every kPeriodNs; a cookie is good in its own period and the next. MSS is rounded
-// down to the table. Window scale and SACK-permitted, which do not fit, go where Linux puts them:
-// into the low bits of the timestamp that the SYN and ACK carries and the ACK echoes. A peer
-// without timestamps gets neither.
+// down to the table. Window scale, SACK-permitted and ECN, which do not fit, go where Linux puts
+// them: into the low bits of the timestamp that the SYN and ACK carries and the ACK echoes. A peer
+// without timestamps gets none of them.
 //
-//   timestamp:  | clock 26 | 0 | SACK-permitted 1 | window scale 4, 15: none |
+//   timestamp:  | clock 26 | ECN 1 | SACK-permitted 1 | window scale 4, 15: none |
 //
 // Known imperfections: the number does not grow with time as RFC 6528's does, and an ACK that
 // arrives a second time within two periods opens a connection again, if the first is gone without
@@ -26,6 +26,7 @@ namespace cachee::net {
 struct SynOptions {
     uint8_t window_scale = 0xff;  // kNoWindowScale: not offered
     bool sack_permitted = false;
+    bool ecn = false;  // RFC 3168: the SYN asked for it
 };
 
 class SynCookies {

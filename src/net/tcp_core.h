@@ -217,7 +217,7 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
     void input_syn_sent(Hot& hot, const TcpSegment& segment) noexcept;
     void take_syn_options(Hot& hot, const TcpSegment& segment) noexcept;
     void send_syn_ack(const HalfOpen& half, const Ipv6Pair* pair, bool cookie) noexcept;
-    void repeat_syn_ack(uint32_t id) noexcept;
+    void repeat_syn_ack(uint32_t id, const uint8_t* mac) noexcept;
     void send_rst_to(const TcpSegment& segment) noexcept;
     void half_open_timer(uint32_t id) noexcept;
     uint32_t initial_sequence(ConnectionKey key) const noexcept;

@@ -145,19 +145,21 @@ void TcpCore::send_syn_ack(const HalfOpen& half, const Ipv6Pair* pair, bool cook
                     half.ts_recent);
     if (cookie && half.has_timestamps) {
         const uint32_t packed =
-            SynCookies::pack(timestamp_now(), {half.window_scale, half.sack_permitted});
+            SynCookies::pack(timestamp_now(), {half.window_scale, half.sack_permitted, half.ecn});
         store_be32(fields.options + fields.option_bytes - 8, packed);
     }
     interface_.send_segment(*frame, fields, 0);
 }
 
-void TcpCore::repeat_syn_ack(uint32_t id) noexcept {
+// To `mac`: of whom the last SYN came from, which need not be where the first one did.
+void TcpCore::repeat_syn_ack(uint32_t id, const uint8_t* mac) noexcept {
     if (!syn_ack_limit_.allow(now_tick_)) {
         count(Counter::tcp_syn_acks_suppressed);
         return;
     }
     count(Counter::tcp_retransmits);
-    const HalfOpen& half = half_open_[id - half_base_];
+    HalfOpen half = half_open_[id - half_base_];
+    std::memcpy(half.mac.data(), mac, 6);
     send_syn_ack(half, pair_if(id, half.ipv6), false);
 }
 
@@ -169,7 +171,7 @@ void TcpCore::half_open_timer(uint32_t id) noexcept {
         return;
     }
     ++half.retries;
-    repeat_syn_ack(id);
+    repeat_syn_ack(id, half.mac.data());
     const uint64_t wait_ms = std::min<uint64_t>(
         uint64_t{options_.rto_initial_ms} << std::min<uint32_t>(half.retries, 16),
         options_.rto_max_ms);
@@ -197,8 +199,9 @@ void TcpCore::input_half_open(uint32_t id, const TcpSegment& segment) noexcept {
     }
     if ((segment.flags & kSyn) != 0) {
         // The same SYN again, or one that does not fit: the SYN and ACK answers both, and is the
-        // challenge (RFC 5961, 4) that makes a restarted peer reset this entry.
-        repeat_syn_ack(id);
+        // challenge (RFC 5961, 4) that makes a restarted peer reset this entry. It goes to where
+        // this SYN came from: behind a forged first one, another answer would never reach the peer.
+        repeat_syn_ack(id, segment.src_mac);
         return;
     }
     if ((segment.flags & kAck) == 0) {
@@ -214,6 +217,7 @@ void TcpCore::input_half_open(uint32_t id, const TcpSegment& segment) noexcept {
             establish(first, segment);
             return;
         }
+        count(Counter::drop_unexpected);
         send_rst_to(segment);
         return;
     }
@@ -222,7 +226,7 @@ void TcpCore::input_half_open(uint32_t id, const TcpSegment& segment) noexcept {
     const uint32_t offset = segment.seq - (half.irs + 1);
     if (too_old || offset >= std::min(options_.receive_window_bytes, 65535u)) {
         count(Counter::drop_out_of_window);
-        repeat_syn_ack(id);
+        repeat_syn_ack(id, segment.src_mac);
         return;
     }
     const HalfOpen done = half;
@@ -305,6 +309,7 @@ void TcpCore::input_syn_sent(Hot& hot, const TcpSegment& segment) noexcept {
     const bool has_ack = (segment.flags & kAck) != 0;
     const bool ack_good = has_ack && segment.ack == cold.iss + 1 && hot.snd_max != cold.iss;
     if (has_ack && !ack_good) {
+        count(Counter::drop_unexpected);
         send_rst_to(segment);
         return;
     }

@@ -121,6 +121,7 @@ bool TcpCore::process_ack(Hot& hot, const TcpSegment& segment) noexcept {
     if (hot.state == State::kSynReceived ||
         (hot.state == State::kFinWait1 && hot.snd_una == cold.iss)) {
         if (seq_le(segment.ack, hot.snd_una) || seq_gt(segment.ack, hot.snd_max)) {
+            count(Counter::drop_unexpected);
             send_rst_to(segment);
             return false;
         }
@@ -275,6 +276,7 @@ void TcpCore::process_data(Hot& hot, TcpSegment& segment) noexcept {
     }
     const uint32_t room = hot.rcv_edge - segment.seq;
     if (segment.size > room) {
+        count(Counter::drop_out_of_window);  // what is beyond it; the rest is taken
         segment.size = room;
         segment.flags &= static_cast<uint8_t>(~kFin);
         owe_ack_now(hot);
@@ -290,6 +292,7 @@ void TcpCore::process_data(Hot& hot, TcpSegment& segment) noexcept {
     }
     if ((hot.flags & kFinSeen) != 0 && seq_gt(segment.seq + segment.size, cold.rcv_fin_seq)) {
         const uint32_t excess = segment.seq + segment.size - cold.rcv_fin_seq;
+        count(Counter::drop_out_of_window);  // past the peer's FIN
         segment.size -= std::min(excess, segment.size);
     }
     if (segment.size > 0) store_data(hot, segment);
@@ -310,6 +313,7 @@ void TcpCore::store_data(Hot& hot, const TcpSegment& segment) noexcept {
     Cold& cold = cold_of(hot);
     const bool in_order = segment.seq == hot.rcv_nxt;
     if (in_order && (hot.flags & kLingering) != 0) {
+        count(Counter::drop_unexpected);
         hot.rcv_nxt += segment.size;  // nobody will read it
         hot.rcv_read = hot.rcv_nxt;
         hot.flags |= kAckDelayed;

@@ -47,7 +47,7 @@ void TcpCore::send_cookie(HalfOpen& half, const Ipv6Pair* pair) noexcept {
     // Without timestamps nothing remembers it.
     if (!half.has_timestamps) half.window_scale = kNoWindowScale;
     half.sack_permitted = half.sack_permitted && half.has_timestamps;
-    half.ecn = false;
+    half.ecn = half.ecn && half.has_timestamps;
     count(Counter::tcp_cookies_sent);
     send_syn_ack(half, pair, true);
 }
@@ -71,6 +71,7 @@ bool TcpCore::cookie_of(const TcpSegment& segment, ConnectionKey key, HalfOpen& 
         const SynOptions options = SynCookies::unpack(segment.ts_echo);
         half.window_scale = options.window_scale;
         half.sack_permitted = options.sack_permitted;
+        half.ecn = options.ecn && options_.ecn != Ecn::kOff;
     }
     return true;
 }
@@ -140,6 +141,7 @@ void TcpCore::input_time_wait(uint32_t id, const TcpSegment& segment) noexcept {
         }
     }
     if (segment.length() == 0 && segment.seq == wait.rcv_nxt) return;  // an ACK: nothing to answer
+    if (segment.size > 0 || (segment.flags & kSyn) != 0) count(Counter::drop_unexpected);
     answer_time_wait(wait, pair_if(id, wait.ipv6));
     if ((segment.flags & kFin) != 0 && segment.seq + segment.length() == wait.rcv_nxt) {
         time_wait_ages_.remove(id - wait_base_);

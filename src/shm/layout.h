@@ -24,7 +24,7 @@
 namespace cachee::shm {
 
 inline constexpr uint64_t kMagic = 0x31656568'63616321ULL;
-inline constexpr uint32_t kLayoutVersion = 3;
+inline constexpr uint32_t kLayoutVersion = 4;
 inline constexpr uint32_t kWorkersMax = 64;
 
 static_assert(std::atomic<uint64_t>::is_always_lock_free);

@@ -51,6 +51,7 @@ namespace cachee::stats {
     X(l1_puts, "items", "items written") \
     X(l1_put_failures, "items", "writes that L1 could not take") \
     X(l1_read_retries, "reads", "lookups repeated because a writer was at work") \
+    X(l1_pinned_segments, "segments", "L1 segments that keep values being sent from where they lie (gauge)") \
     X(frames_in, "frames", "frames received") \
     X(frames_out, "frames", "frames sent") \
     X(frame_bytes_in, "bytes", "frame bytes received") \
@@ -68,10 +69,10 @@ namespace cachee::stats {
     X(drop_icmp_refused, "packets", "dropped: ICMP errors about nothing in flight, malformed or absurd (RFC 5927)") \
     X(drop_no_listener, "segments", "refused with RST: no listener or connection") \
     X(drop_table_full, "segments", "dropped: connection or half-open table full") \
-    X(drop_out_of_window, "segments", "dropped: outside the receive window") \
+    X(drop_out_of_window, "segments", "dropped, or what of them is: outside the receive window, or past the peer's FIN") \
     X(drop_out_of_order_full, "segments", "dropped: out-of-order buffer full, of the connection or of the worker") \
     X(drop_no_buffer, "frames", "dropped: no transmit or receive buffer") \
-    X(drop_unexpected, "segments", "dropped: flags without a meaning there (RST of no connection or of TIME_WAIT, no ACK)") \
+    X(drop_unexpected, "segments", "dropped: without a meaning in that state (RST of no connection, no ACK, a wrong ACK of the handshake, data after close())") \
     X(tcp_opened, "connections", "TCP connections established") \
     X(tcp_resets_in, "connections", "TCP connections reset by the peer") \
     X(tcp_resets_out, "segments", "RST segments sent") \
@@ -117,7 +118,8 @@ namespace cachee::stats {
     X(tcp_slow_readers, "connections", "connections closed because the peer took no data for too long") \
     X(tcp_slow_readers_memory, "connections", "connections closed because the peer took no data and buffers ran short") \
     X(tcp_fin_wait_2_timeouts, "connections", "closed connections forgotten because the peer did not close its side") \
-    X(values_lent, "values", "large values sent from where they lie in L1 instead of copied")
+    X(values_lent, "values", "large values sent from where they lie in L1 instead of copied") \
+    X(values_lend_refused, "values", "large values copied because as many segments of L1 as may be were pinned")
 
 // X(identifier, unit, meaning): written by the control plane's thread.
 #define CACHEE_CONTROL_COUNTERS(X) \

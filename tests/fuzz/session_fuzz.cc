@@ -3,8 +3,9 @@
 // headers and tracked sequence numbers, so that the input reaches deep states. Two bytes of choices
 // (options of both ends), then one byte per step with its arguments: data in order, ahead, again or
 // overlapping, ACKs true, partial, old or of what was never sent, any window, SACK blocks, old
-// timestamps, FIN, RST, SYN, time, a port without transmit buffers, and what the application does.
-// In the end a well-behaved peer takes over.
+// timestamps, FIN, RST, SYN, "too big" of a router, time, a port without transmit buffers, and what
+// the application does; over IPv4 or IPv6, with extension headers or without. In the end a
+// well-behaved peer takes over. What is on the wire is in session_wire.h.
 //
 // Promises: each side gets the other's bytes, all of them, in order, once; nothing is acknowledged
 // that was not sent, nothing sent beyond what a window ever allowed (but one byte of a probe);
@@ -17,61 +18,15 @@
 #include "net/headers.h"
 #include "net/tcp_transport.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/fuzz/memory_port.h"
+#include "tests/fuzz/session_wire.h"
 
 namespace cachee::fuzz {
 namespace {
 
 using namespace net;  // NOLINT: the target speaks its vocabulary
 
-constexpr uint32_t kLocal = 0x0a000001;
-constexpr uint32_t kRemote = 0x0a000002;
 constexpr uint32_t kStreamMax = 200'000;  // bytes in one direction
-constexpr uint32_t kPoolBlocks = 64;
 constexpr uint32_t kNoFin = 0xffffffff;
-
-// The streams: what is at an offset is a function of it.
-uint8_t peer_byte(uint32_t offset) { return static_cast<uint8_t>(offset * 31 + (offset >> 7)); }
-uint8_t server_byte(uint32_t offset) { return static_cast<uint8_t>(offset * 57 + (offset >> 9)); }
-
-class Input {
-  public:
-    Input(const uint8_t* data, size_t size) : data_(data), size_(size) {}
-    bool more() const { return size_ > 0; }
-    uint8_t byte() {
-        if (size_ == 0) return 0;
-        --size_;
-        return *data_++;
-    }
-    uint32_t word() { return byte() | uint32_t{byte()} << 8; }
-
-  private:
-    const uint8_t* data_;
-    size_t size_;
-};
-
-TcpOptions options_for(uint8_t choices) {
-    TcpOptions options;
-    options.local_ip = kLocal;
-    options.listen_port = 6379;
-    options.sessions_max = 2;
-    options.half_open_max = 2;
-    options.time_wait_max = 2;
-    options.receive_window_bytes = (choices & 1) != 0 ? 150'000 : 8192;
-    options.send_buffer_bytes_max = 32 * 1024;
-    options.buffers_bytes_max = kPoolBlocks * 2048;
-    options.out_of_order_bytes_max = (choices & 2) != 0 ? 4096 : 65536;
-    options.syn_cookies = (choices & 4) != 0 ? SynCookiesUse::kAlways : SynCookiesUse::kAuto;
-    options.delayed_ack_ms = (choices & 8) != 0 ? 0 : 20;
-    options.keepalive_idle_s = (choices & 16) != 0 ? 2 : 0;
-    options.keepalive_interval_s = 1;
-    options.rto_initial_ms = 200;
-    options.rto_max_ms = 2000;
-    options.persist_max_ms = 1000;
-    options.slow_reader_timeout_s = 20;
-    options.secret_seed = 1;
-    return options;
-}
 
 class Session {
   public:
@@ -108,6 +63,9 @@ class Session {
 
     bool timestamps() const { return (peer_ & 1) != 0; }
     bool scaled() const { return (peer_ & 2) != 0; }
+    bool ipv6() const { return (peer_ & 16) != 0; }
+    // In front of TCP; see push_segment().
+    uint8_t extension_headers() const { return peer_ >> 5 & 3; }
     uint32_t seq_of(uint32_t offset) const { return peer_iss_ + 1 + offset; }
     uint32_t now_ms() const { return static_cast<uint32_t>(now_ns_ / 1'000'000); }
 
@@ -146,26 +104,18 @@ class Session {
     }
 
     void send(const Segment& segment) {
-        uint8_t frame[14 + 20 + 60 + 3000] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45};
-        uint8_t* const ip = frame + 14;
-        uint8_t* const tcp = ip + 20;
-        ip[8] = 64;
-        ip[9] = kProtocolTcp;
-        store_be32(ip + 12, kRemote);
-        store_be32(ip + 16, kLocal);
-        store_be16(tcp, 1000);
-        store_be16(tcp + 2, 6379);
+        uint8_t options[40];
         const bool syn = (segment.flags & kSyn) != 0;
-        store_be32(tcp + 4, seq_of(segment.offset) - (syn ? 1 : 0));
-        store_be32(tcp + 8, segment.ack);
-        uint8_t* const data = put_options(tcp + 20, segment);
-        tcp[12] = static_cast<uint8_t>((data - tcp) / 4 << 4);
-        tcp[13] = static_cast<uint8_t>(segment.flags | (segment.fin ? kFin : 0));
-        store_be16(tcp + 14, window_);
-        for (uint32_t i = 0; i < segment.size; ++i) data[i] = peer_byte(segment.offset + i);
-        const auto total = static_cast<uint16_t>(data + segment.size - ip);
-        store_be16(ip + 2, total);
-        port_.push(frame, 14 + total, Checksum::kGood);
+        WireSegment wire;
+        wire.flags = static_cast<uint8_t>(segment.flags | (segment.fin ? kFin : 0));
+        wire.seq = seq_of(segment.offset) - (syn ? 1 : 0);
+        wire.ack = segment.ack;
+        wire.window = window_;
+        wire.options = options;
+        wire.option_bytes = static_cast<uint32_t>(put_options(options, segment) - options);
+        wire.stream_offset = segment.offset;
+        wire.payload_bytes = segment.size;
+        push_segment(port_, wire, ipv6(), extension_headers());
         const uint32_t end = segment.offset + segment.size + (segment.fin ? 1 : 0);
         if (end <= kStreamMax + 1) peer_max_ = std::max(peer_max_, end);
         if ((segment.flags & kAck) != 0) {
@@ -182,11 +132,8 @@ class Session {
     // --- the server's segments
 
     void take(const std::vector<uint8_t>& frame) {
-        if (load_be16(&frame[12]) != kEtherTypeIpv4) return;
-        Ipv4Packet packet;
         TcpSegment s;
-        CACHEE_ASSERT(parse_ipv4(&frame[14], static_cast<uint32_t>(frame.size()) - 14, packet));
-        CACHEE_ASSERT(parse_tcp(packet.payload, packet.payload_bytes, s));
+        if (!parse_segment(frame, ipv6(), s)) return;
         if (s.has_timestamps) server_timestamp_ = s.ts_value;
         if ((s.flags & kSyn) != 0) {
             if (opened_) return;  // of a later connection
@@ -424,6 +371,10 @@ class Session {
                 return;
             case 4:
                 send({.flags = kSyn | kAck, .offset = at, .ack = contiguous_});
+                return;
+            case 5:  // a router on the way, which may lie
+                push_too_big(port_, server_una_ + input_.word() % 3000, input_.word() % 2000,
+                             ipv6());
                 return;
             default:
                 for (int i = 0; i < 4; ++i) send_ack();  // duplicate ACKs

@@ -2,7 +2,9 @@
 """`cachee bench`: against plain servers, against the appliance over each driver, and when things go wrong."""
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -249,3 +251,35 @@ def test_af_xdp_client_against_the_kernel(binaries, make_server):
     finally:
         for name in names:
             namespaces.delete(name)
+
+
+@pytest.mark.quick
+def test_memcached_every_value_checked(binaries):
+    """The other protocol, for p5's peer: populated and read, each value compared."""
+    program = shutil.which("memcached")
+    if program is None:
+        pytest.skip("memcached is not installed")
+    port = free_port()
+    command = [program, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1"]
+    server = subprocess.Popen(command + (["-u", "nobody"] if os.geteuid() == 0 else []))
+    try:
+        wait_until("memcached listens", 10, lambda: listens(port))
+        done = subprocess.run([cli_of(binaries), "bench", "127.0.0.1:%d" % port, "--protocol", "memcached", "-n",
+                               "4000", "-c", "10", "-P", "16", "--keys", "300", "--value-bytes",
+                               "lognormal:200:1:4000", "--verify", "--warmup", "0", "--reads", "80", "--json"],
+                              capture_output=True, text=True, timeout=30)
+    finally:
+        server.terminate()
+        server.wait(10)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert_clean(done.returncode, report, done.stdout)
+    assert report["populated"] == 300 and report["misses"] == 0 and report["all"]["requests"] == 4000
+
+
+def listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False

@@ -47,6 +47,7 @@ struct Segment {
     std::vector<SackBlock> blocks =
         {};  // edges like `ack`: of the numbers of the one who sent the data
     uint16_t from_port = kPeerPort;
+    uint8_t from_host = 0;  // the last byte of the link address when it is not the peer's own
 };
 
 class Script : public ::testing::Test {
@@ -118,7 +119,9 @@ class Script : public ::testing::Test {
         fields.option_bytes = static_cast<uint8_t>(option - fields.options);
         std::memcpy(Interface::payload_of(*frame, fields.option_bytes), segment.data.data(),
                     segment.data.size());
+        uint8_t* const bytes = frame->data;
         wire_.send_segment(*frame, fields, static_cast<uint32_t>(segment.data.size()));
+        if (segment.from_host != 0) bytes[11] = segment.from_host;
         wire_.push();
         turn();
     }

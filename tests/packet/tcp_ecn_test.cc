@@ -53,6 +53,44 @@ TEST_F(EcnOff, Syn_Asks_IsNotAgreedTo) {
     expect({.flags = kSyn | kAck, .ack = 1});
 }
 
+class EcnCookies : public EcnScript {
+  protected:
+    EcnCookies() : EcnScript(options()) {}
+    static TcpOptions options() {
+        TcpOptions options = default_options();
+        options.syn_cookies = SynCookiesUse::kAlways;
+        return options;
+    }
+};
+
+// Nothing is remembered of the SYN: the wish comes back in the echoed timestamp.
+TEST_F(EcnCookies, Syn_AsksWithTimestamps_IsRemembered) {
+    inject({.flags = kSyn | kEce | kCwr, .mss = 1000, .ts = 1000});
+    expect({.flags = kSyn | kAck | kEce, .ack = 1});
+    inject({.flags = kAck, .seq = 1, .ack = 1, .ts = 1001, .ts_echo = *last_.ts});
+    while (next_frame()) {  // the window opens beyond a SYN's
+    }
+    inject({.flags = kAck, .seq = 1, .ack = 1, .data = "x", .ecn = kMarked, .ts = 1002});
+    step_ms(30);
+    expect({.flags = kAck | kEce, .seq = 1, .ack = 2});
+}
+
+TEST_F(EcnCookies, Syn_AsksWithoutTimestamps_IsNotAgreedTo) {
+    inject({.flags = kSyn | kEce | kCwr, .mss = 1000});
+    expect({.flags = kSyn | kAck, .ack = 1});
+}
+
+TEST_F(EcnCookies, Syn_DoesNotAsk_NothingIsEchoed) {
+    inject({.flags = kSyn, .mss = 1000, .ts = 1000});
+    expect({.flags = kSyn | kAck, .ack = 1});
+    inject({.flags = kAck, .seq = 1, .ack = 1, .ts = 1001, .ts_echo = *last_.ts});
+    while (next_frame()) {
+    }
+    inject({.flags = kAck, .seq = 1, .ack = 1, .data = "x", .ecn = kMarked, .ts = 1002});
+    step_ms(30);
+    expect({.flags = kAck, .seq = 1, .ack = 2});
+}
+
 // 6.1.2, 6.1.4, 6.1.5: new data is capable; ACKs and what is sent again are not.
 TEST_F(EcnScript, Marking_NewDataOnly) {
     establish_with_ecn();

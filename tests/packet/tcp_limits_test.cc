@@ -321,6 +321,44 @@ TEST_F(Script, Unexpected_Flags_AreCounted) {
     EXPECT_EQ(server_.session(0).received, "");
 }
 
+// A wrong ACK of the handshake is answered with RST, and counted.
+TEST_F(Script, HalfOpen_WrongAck_IsCounted) {
+    inject({.flags = kSyn, .mss = 1000});
+    expect({.flags = kSyn | kAck, .ack = 1});
+    inject({.flags = kAck, .seq = 1, .ack = 77});
+    expect({.flags = kRst, .seq = 77});
+    EXPECT_EQ(server_.counter(Counter::drop_unexpected), 1u);
+}
+
+// What is beyond the window is cut off, and counted; so is data for a session closed here.
+TEST_F(Script, Data_BeyondTheWindowOrAfterClose_IsCounted) {
+    establish();
+    server_.pause(0);
+    for (uint32_t at = 0; at < 9900; at += 900) {
+        inject({.flags = kAck, .seq = 1 + at, .ack = 1, .data = std::string(900, 'a')});
+    }
+    EXPECT_EQ(server_.counter(Counter::drop_out_of_window), 0u);
+    inject({.flags = kAck, .seq = 9901, .ack = 1, .data = std::string(900, 'b')});
+    EXPECT_EQ(server_.counter(Counter::drop_out_of_window), 1u);
+    while (next_frame()) {
+    }
+    server_.resume(0);
+    step_ms(30);
+    const uint64_t taken = server_.session(0).received.size();
+    EXPECT_EQ(taken, 10'000u);
+    server_.close(0);
+    step_ms(1);
+    while (next_frame()) {
+    }
+    EXPECT_EQ(server_.counter(Counter::drop_unexpected), 0u);
+    inject({.flags = kAck,
+            .seq = 1 + static_cast<uint32_t>(taken),
+            .ack = 1,
+            .data = "nobody reads this"});
+    EXPECT_EQ(server_.counter(Counter::drop_unexpected), 1u);
+    EXPECT_EQ(server_.session(0).received.size(), taken);
+}
+
 // The table is bounded; the connection that ended first is forgotten first.
 TEST_F(Limits, TimeWait_TableFull_OldestIsForgotten) {
     into_time_wait(1);

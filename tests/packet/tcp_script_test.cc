@@ -220,5 +220,48 @@ TEST_F(Script, Timestamps_OldValue_IsDropped) {
     EXPECT_EQ(server_.session(0).received, "new");
 }
 
+// RFC 6928: ten segments before the first acknowledgement.
+TEST_F(Script, InitialWindow_IsTenSegments) {
+    establish();
+    server_.send(0, std::string(20'000, 'i'));
+    turn();
+    for (uint32_t i = 0; i < 10; ++i) {
+        expect({.flags = kAck, .seq = 1 + i * 1000, .ack = 1, .data = std::string(1000, 'i')});
+    }
+    expect_nothing();
+}
+
+// RFC 1122, 4.2.3.4: a small window is not filled with a small segment as long as a better one may
+// come; what is waiting then goes in full.
+TEST_F(Script, SillyWindow_SenderWaitsForAFullSegment) {
+    establish();
+    inject({.flags = kAck, .seq = 1, .ack = 1, .window = 150});
+    server_.send(0, std::string(1000, 's'));
+    turn();
+    expect_nothing();
+    inject({.flags = kAck, .seq = 1, .ack = 1, .window = 5000});
+    expect({.flags = kAck, .seq = 1, .ack = 1, .data = std::string(1000, 's')});
+}
+
+// RFC 9293, 3.5, figure 7: both open at once; the peer's SYN is answered with SYN and ACK.
+TEST_F(Script, Open_Simultaneous_OneConnection) {
+    const int64_t id = server_.connect(kPeer, kPeerPort, kServerPort);
+    ASSERT_GE(id, 0);
+    turn();
+    next_frame();  // answers the ARP request
+    wire_.push();
+    turn();
+    turn();
+    expect({.flags = kSyn});
+    inject({.flags = kSyn, .seq = 0, .mss = 1000});
+    expect({.flags = kSyn | kAck, .ack = 1});
+    inject({.flags = kSyn | kAck, .seq = 0, .ack = 1, .mss = 1000});
+    inject({.flags = kAck, .seq = 1, .ack = 1, .data = "both"});
+    turn();
+    EXPECT_TRUE(server_.session(id).opened);
+    EXPECT_EQ(server_.session(id).received, "both");
+    EXPECT_EQ(server_.session_count(), 1u);
+}
+
 }  // namespace
 }  // namespace cachee::packet

@@ -46,6 +46,21 @@ TEST_F(States, Rst_HalfOpen_IsForgotten) {
     EXPECT_EQ(server_.session_count(), 0u);
 }
 
+// A forged SYN came first, from another link address: the peer's own SYN is answered where the peer
+// is, whose RST then clears the way.
+TEST_F(States, Syn_BehindAForgedOne_AnswerReachesThePeer) {
+    inject({.flags = kSyn, .seq = 5000, .mss = 1000, .from_host = 9});
+    expect_nothing();  // it went to the forger
+    inject({.flags = kSyn, .seq = 0, .mss = 1000});
+    expect({.flags = kSyn | kAck, .ack = 5001});
+    inject({.flags = kRst, .seq = 5001});
+    inject({.flags = kSyn, .seq = 0, .mss = 1000});
+    expect({.flags = kSyn | kAck, .ack = 1});
+    inject({.flags = kAck, .seq = 1, .ack = 1});
+    ASSERT_EQ(server_.session_count(), 1u);
+    EXPECT_TRUE(server_.session(0).opened);
+}
+
 TEST_F(States, Rst_FinWait1_Closes) {
     fin_wait_1();
     inject({.flags = kRst, .seq = 1});

@@ -18,6 +18,7 @@ the middle of a measurement (but the kernel's reserve of one twentieth). CACHEE_
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -95,21 +96,22 @@ class Bench:
             fail(f"{self.echo}: {done.stderr}")
         return json.loads(done.stdout)
 
-    def gets(self, server, pipeline, count):
+    def gets(self, server, pipeline, count, *options):
         """Cycles of the server per GET, over a load of `count` of them; the load includes its connects."""
         before = server.cycles()
         report = self.load(server, "-c", str(CONNECTIONS), "-P", str(pipeline), "-n", str(count), "-d", "60",
-                           "--warmup", "0", "--reads", "100", "--no-populate")
+                           "--warmup", "0", "--reads", "100", "--no-populate", *options)
         after = server.cycles()
         if report["misses"] != 0:
             fail(f"{server.name}: {report['misses']} keys were not there")
-        return (after - before) / report["all"]["requests"]
+        return (after - before) / report["hits"]
 
 
 class Server:
     """A process on the first CPU; stopped when it has not its turn."""
 
     name = ""
+    protocol = "redis"
 
     def start(self, command, log):
         self.log = log
@@ -193,18 +195,23 @@ l1: {{bytes: {64 << 20}, hugepages: {"auto" if self.hugepages else "off"}}}
 
 
 class KernelServer(Server):
-    """redis-server or valkey-server on loopback."""
+    """redis-server, valkey-server or memcached on loopback; each with one thread that serves."""
 
     def __init__(self, bench, directory, program, tsc_hz):
         version = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20).stdout
-        number = [word for word in version.split() if word.startswith("v=")]
-        self.name = program + (" " + number[0][2:] if number else "")
+        number = re.search(r"(?:v=|memcached )(\d[\d.]*)", version)
+        self.name = program + (" " + number[1] if number else "")
+        self.protocol = "memcached" if program == "memcached" else "redis"
         self.tsc_hz = tsc_hz
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.start([program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly",
-                           "no", "--dir", directory], os.path.join(directory, program + ".log"))
+        command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+                   "--dir", directory]
+        if program == "memcached":
+            command = [program, "-p", str(self.port), "-U", "0", "-l", "127.0.0.1", "-t", "1"]
+            command += ["-u", "nobody"] if os.geteuid() == 0 else []
+        self.start(command, os.path.join(directory, program + ".log"))
         wait_until(f"{program} listens", 20, self.listens, self.log)
         self.settle(bench, None)
 
@@ -216,7 +223,7 @@ class KernelServer(Server):
             return False
 
     def target(self):
-        return [f"127.0.0.1:{self.port}"]
+        return [f"127.0.0.1:{self.port}", "--protocol", self.protocol]
 
     def cycles(self):
         """Time on a CPU of all threads, user and system (schedstat: in nanoseconds; stat: in clock ticks)."""
@@ -257,6 +264,15 @@ def rows_of_p5(cachee, peers, figures):
                             value, "x", promise, ambition, None if promise is None else value >= promise,
                             {"name": f"{peer.name} over loopback, cycles per GET",
                              "value": round(statistics.median(theirs)), "spread": spread(theirs)}, spread(ratios, 1)))
+            if pipeline == 1 or (peer.name, "multi-get") not in figures:
+                continue
+            theirs = figures[peer.name, "multi-get"]
+            ratios = [their / our for their, our in zip(theirs, ours)]
+            rows.append(row(f"the same, {peer.name.split()[0]} asked for 16 keys with one get (it writes the reply of "
+                            "each get apart)", round(statistics.median(ratios), 1), "x",
+                            peer={"name": f"{peer.name} over loopback, cycles per key",
+                                  "value": round(statistics.median(theirs)), "spread": spread(theirs)},
+                            spread_text=spread(ratios, 1)))
         rows.append(row(f"cachee's cycles per GET, memory link, {CONNECTIONS} connections, {shape}",
                         round(statistics.median(ours)), "cycles", spread_text=spread(ours)))
     return rows
@@ -269,7 +285,7 @@ def measure_p5(bench, directory, servers):
     servers.append(cachee)
     with cachee:
         bench.load(cachee, "-n", "1000", "--warmup", "0")  # sets all keys
-    for program in ("redis-server", "valkey-server"):
+    for program in ("redis-server", "valkey-server", "memcached"):
         if shutil.which(program) is None:
             print(f"note: {program} is not installed and not measured", file=sys.stderr)
             continue
@@ -284,6 +300,9 @@ def measure_p5(bench, directory, servers):
                 count = (GETS if server is cachee else KERNEL_GETS)[pipeline]
                 with server:
                     figures.setdefault((server.name, pipeline), []).append(bench.gets(server, pipeline, count))
+                    if pipeline > 1 and server.protocol == "memcached":
+                        figures.setdefault((server.name, "multi-get"), []).append(
+                            bench.gets(server, 1, count // 16, "--mget", "16"))
     return rows_of_p5(cachee, servers[1:], figures)
 
 

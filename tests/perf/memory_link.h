@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "base/assert.h"
@@ -20,7 +21,8 @@ class MemoryLink {
 
     MemoryLink() : ends_{End(*this, 0), End(*this, 1)} {
         for (int side = 0; side < 2; ++side) {
-            memory_[side].resize(size_t{kFrames} * kFrameBytes);
+            memory_[side] =
+                std::make_unique_for_overwrite<uint8_t[]>(size_t{kFrames} * kFrameBytes);
             for (uint32_t i = 0; i < kFrames; ++i) {
                 free_[side].push_back(&memory_[side][size_t{i} * kFrameBytes]);
             }
@@ -132,7 +134,7 @@ class MemoryLink {
         io::Lender* lender = nullptr;
     };
     Attached& attached_of(int side, const uint8_t* frame) {
-        return attached_[side][static_cast<size_t>(frame - memory_[side].data()) / kFrameBytes];
+        return attached_[side][static_cast<size_t>(frame - memory_[side].get()) / kFrameBytes];
     }
     void give_back(int side, const uint8_t* frame) {
         if (attached_[side].empty()) return;
@@ -143,7 +145,7 @@ class MemoryLink {
 
     std::vector<Attached> attached_[2];
     std::array<End, 2> ends_;
-    std::vector<uint8_t> memory_[2];
+    std::unique_ptr<uint8_t[]> memory_[2];
     std::vector<uint8_t*> free_[2];
     std::vector<Queued> queue_[2];
     uint64_t head_[2] = {0, 0};

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# P5: CPU cycles per GET on the server side: cachee over a memory link (net_memif), redis-server and valkey-server
-# over loopback, in turns.
+# P5: CPU cycles per GET on the server side: cachee over a memory link (net_memif), redis-server, valkey-server and
+# memcached over loopback, in turns.
 # usage: p5.sh BUILD_DIR [--json]
 set -euo pipefail
 build="$1"

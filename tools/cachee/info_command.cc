@@ -78,6 +78,8 @@ void print_l1(const Snapshot& snapshot) {
     const uint64_t total = snapshot.sum(Counter::l1_bytes_total);
     print_pair("used", fmt::format("{} of {} ({} %)", human_bytes(used), human_bytes(total),
                                    percent(ratio_percent(used, total))));
+    print_pair("pinned", fmt::format("{} segments whose values are being sent",
+                                     grouped(snapshot.sum(Counter::l1_pinned_segments))));
     const uint64_t hits = snapshot.sum(Counter::l1_hits);
     print_pair("hit ratio", percent(ratio_percent(hits, hits + snapshot.sum(Counter::l1_misses))) +
                                 " % since the start");

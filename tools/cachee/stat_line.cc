@@ -68,6 +68,7 @@ StatLine compute_stat(const Snapshot& before, const Snapshot& after) {
     line.hit_percent = ratio_percent(hits, hits + change(Counter::l1_misses));
     line.l1_fill_percent =
         ratio_percent(after.sum(Counter::l1_bytes_used), after.sum(Counter::l1_bytes_total));
+    line.l1_pinned_segments = after.sum(Counter::l1_pinned_segments);
     const size_t workers = std::min(before.workers.size(), after.workers.size());
     for (size_t i = 0; i < workers; ++i) {
         const auto worker_change = [&](Counter id) {
@@ -125,6 +126,7 @@ std::string stat_json(const StatLine& line, uint64_t wall_ms) {
     object.real("requests_per_s", line.requests);
     known(object, "hit_percent", line.hit_percent);
     known(object, "l1_fill_percent", line.l1_fill_percent);
+    object.number("l1_pinned_segments", line.l1_pinned_segments);
     JsonArray busy;
     for (const double value : line.busy_percent) {
         busy.raw(value < 0 ? "null" : fmt::format("{:.6g}", value));

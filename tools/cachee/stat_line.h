@@ -17,6 +17,7 @@ struct StatLine {
     double requests = 0;
     double hit_percent = -1;
     double l1_fill_percent = -1;
+    uint64_t l1_pinned_segments = 0;
     std::vector<double> busy_percent;  // per worker
     double l2_p50_us = -1;
     double l2_p99_us = -1;

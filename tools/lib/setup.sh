@@ -15,8 +15,8 @@ CACHEE_PACKAGES=(
     iproute2 ethtool iputils-ping procps libcap2-bin dpkg-dev make
     redis-server redis-tools python3 python3-redis python3-pytest
 )
-# Only what the test command needs beyond the above: sanitizer and fuzzer run times, valgrind.
-CACHEE_TEST_PACKAGES=(clang libclang-rt-14-dev clang-format valgrind)
+# Only what tests and benchmarks need beyond the above: sanitizer and fuzzer run times, valgrind, a peer of p5.
+CACHEE_TEST_PACKAGES=(clang libclang-rt-14-dev clang-format valgrind memcached)
 
 # What boots the guests of tests/guest; the kernel they boot is unpacked, never installed.
 CACHEE_GUEST_PACKAGES=(qemu-system-x86 busybox-static kmod cpio)
@@ -55,10 +55,13 @@ install_packages() {
     apt_quiet update || die "apt-get update failed"
     apt_quiet install --no-install-recommends "${wanted[@]}" ||
         die "apt-get could not install: ${wanted[*]}"
-    # dpkg starts the packaged server; cachee starts its own on a port of its own.
-    if [[ " ${wanted[*]} " == *" redis-server "* ]] && [ -d /run/systemd/system ]; then
-        systemctl disable --now redis-server >/dev/null 2>&1 || true
-    fi
+    # dpkg starts the packaged servers; cachee starts its own on ports of their own.
+    local server
+    for server in redis-server memcached; do
+        if [[ " ${wanted[*]} " == *" $server "* ]] && [ -d /run/systemd/system ]; then
+            systemctl disable --now "$server" >/dev/null 2>&1 || true
+        fi
+    done
 }
 
 # The first "URI keyring" among the machine's own sources that serves bookworm.

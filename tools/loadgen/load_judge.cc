@@ -68,7 +68,9 @@ void LoadThread::Judge::value_end(uint64_t whole) {
         owner.judge_wrong(connection, "a value where OK was due");
         return;
     }
-    ++connection.found;
+    if (++connection.found > owner.workload_.keys_of(owner.pending(connection, 0).request)) {
+        owner.judge_wrong(connection, "more values than keys were asked for");
+    }
     if (!owner.plan_.verify) return;
     if (whole == 0) owner.judge_wrong(connection, "an empty value");
     element_key();

@@ -240,7 +240,7 @@ void LoadThread::take_event(const Event& event) {
             }
             Judge judge{*this, connection};
             if (!connection.reader.feed(event.data, event.size, judge)) {
-                judge_wrong(connection, "bytes that are no RESP2 reply");
+                judge_wrong(connection, "bytes that are no reply");
                 abort(connection);
             }
             break;
@@ -308,6 +308,7 @@ void LoadThread::opened(Connection& connection) {
     if (connection.aborted) return;  // closed() follows
     --connecting_;
     connection.state = State::kUp;
+    connection.reader = ReplyReader(workload_.options().protocol);
     if (stage_ != Stage::kConnect) stats_.add(Tally::kReconnects);
     if (workload_.options().password.empty()) {
         ++up_;

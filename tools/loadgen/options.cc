@@ -3,6 +3,7 @@
 #include "tools/loadgen/options.h"
 
 #include <fstream>
+#include <map>
 
 namespace cachee::loadgen {
 
@@ -119,6 +120,14 @@ void add_workload_options(CLI::App& app, Options& options) {
     app.add_option("--ttl-ms", workload.ttl_ms, "of every SET: MS or MIN:MAX; without: none")
         ->type_name("MS")
         ->group(group);
+    app.add_option("--protocol", workload.protocol, "redis, or memcached's text protocol")
+        ->transform(CLI::CheckedTransformer(
+                        std::map<std::string, Protocol>{{"redis", Protocol::kResp},
+                                                        {"memcached", Protocol::kMemcached}})
+                        .description(""))
+        ->type_name("NAME")
+        ->default_str("redis")
+        ->group(group);
     app.add_flag("--no-populate", options.no_populate, "do not set all keys before the load")
         ->group(group);
     app.add_flag("--verify", options.verify, "check every value read")->group(group);
@@ -234,6 +243,10 @@ base::Status complete(Options& options) {
     if (!options.cores.empty() && options.cores.size() != options.threads) {
         return base::Error{"--cores names " + std::to_string(options.cores.size()) + " cores for " +
                            std::to_string(options.threads) + " threads"};
+    }
+    if (options.workload.protocol == Protocol::kMemcached && options.workload.mget_keys != 0 &&
+        options.verify) {
+        return base::Error{"--protocol memcached: no --verify with --mget"};
     }
     options.network.threads = options.threads;
     options.network.connections = (options.connections + options.threads - 1) / options.threads;

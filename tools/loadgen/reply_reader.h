@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Takes a connection's bytes apart into RESP2 replies, whatever the pieces in which they arrive.
-// Values are handed on in pieces and never gathered. Client side only: what it knows is what GET,
-// MGET, SET and AUTH can be answered with. One object per connection, one thread.
+// Takes a connection's bytes apart into replies, whatever the pieces in which they arrive: RESP2,
+// or memcached's text protocol. Values are handed on in pieces and never gathered. Client side
+// only: what it knows is what GET, MGET, SET and AUTH (memcached: get, set) can be
+// answered with. One object per connection, one thread.
 #pragma once
 
 #include <algorithm>
@@ -13,9 +14,11 @@
 
 namespace cachee::loadgen {
 
+enum class Protocol : uint8_t { kResp, kMemcached };
+
 class ReplyReader {
   public:
-    void reset() { *this = ReplyReader{}; }
+    explicit ReplyReader(Protocol protocol = Protocol::kResp) : protocol_(protocol) {}
 
     // Calls, on `sink`, for each element (an array's, or the reply itself):
     //   value_part(offset, data, size, whole)   zero or more times; then value_end(whole)
@@ -32,11 +35,20 @@ class ReplyReader {
     template <typename Sink>
     bool take_line(std::string_view line, Sink& sink);
     template <typename Sink>
+    bool take_memcached_line(std::string_view line, Sink& sink);
+    void expect_body(uint64_t bytes) {
+        body_bytes_ = bytes;
+        body_done_ = 0;
+        state_ = bytes == 0 ? State::kBodyEnd : State::kBody;
+    }
+    template <typename Sink>
     void element_end(Sink& sink) {
         if (elements_left_ > 0 && --elements_left_ > 0) return;
         sink.reply_end();
     }
 
+    Protocol protocol_;
+    bool has_value_ = false;  // memcached: END is due
     State state_ = State::kLine;
     uint8_t line_ends_ = 0;       // bytes of the CRLF behind a body that have come
     uint64_t elements_left_ = 0;  // of the array under way
@@ -64,7 +76,10 @@ bool ReplyReader::feed(const uint8_t* data, size_t size, Sink& sink) {
                 }
                 if (line.size() < 3 || line[line.size() - 2] != '\r') return false;
                 line.remove_suffix(2);
-                if (!take_line(line, sink)) return false;
+                if (!(protocol_ == Protocol::kResp ? take_line(line, sink)
+                                                   : take_memcached_line(line, sink))) {
+                    return false;
+                }
                 line_.clear();
                 break;
             }
@@ -82,7 +97,8 @@ bool ReplyReader::feed(const uint8_t* data, size_t size, Sink& sink) {
                 line_ends_ = 0;
                 state_ = State::kLine;
                 sink.value_end(body_bytes_);
-                element_end(sink);
+                has_value_ = true;
+                if (protocol_ == Protocol::kResp) element_end(sink);
                 break;
         }
     }
@@ -123,9 +139,7 @@ bool ReplyReader::take_line(std::string_view line, Sink& sink) {
                 if (count == 0) sink.reply_end();
                 return true;
             } else {
-                body_bytes_ = static_cast<uint64_t>(count);
-                body_done_ = 0;
-                state_ = count == 0 ? State::kBodyEnd : State::kBody;
+                expect_body(static_cast<uint64_t>(count));
                 return true;
             }
             break;
@@ -134,6 +148,35 @@ bool ReplyReader::take_line(std::string_view line, Sink& sink) {
             return false;
     }
     element_end(sink);
+    return true;
+}
+
+// "VALUE key flags bytes" and the value for each key that is there, then "END"; "STORED"; or an
+// error.
+template <typename Sink>
+bool ReplyReader::take_memcached_line(std::string_view line, Sink& sink) {
+    if (line == "END") {
+        if (!has_value_) sink.nil();
+    } else if (line.starts_with("VALUE ")) {
+        const std::string_view digits = line.substr(line.rfind(' ') + 1);
+        uint32_t bytes = 0;
+        const auto [stop, failed] =
+            std::from_chars(digits.data(), digits.data() + digits.size(), bytes);
+        if (failed != std::errc{} || stop != digits.data() + digits.size()) return false;
+        expect_body(bytes);
+        return true;
+    } else if (has_value_) {
+        return false;
+    } else if (line == "STORED") {
+        sink.status("OK");
+    } else if (line == "ERROR" || line.starts_with("CLIENT_ERROR") ||
+               line.starts_with("SERVER_ERROR")) {
+        sink.error(line);
+    } else {
+        return false;
+    }
+    has_value_ = false;
+    sink.reply_end();
     return true;
 }
 

@@ -32,6 +32,13 @@ uint8_t* put(uint8_t* out, std::string_view text) {
     return out + text.size();
 }
 
+uint8_t* write_digits(uint64_t key, uint8_t* out) {
+    for (size_t i = kKeyDigits; i-- > 0; key /= 10) {
+        out[i] = static_cast<uint8_t>('0' + key % 10);
+    }
+    return out + kKeyDigits;
+}
+
 bool parse_ttl(std::string_view text, uint32_t& low, uint32_t& high) {
     const auto read = [](std::string_view part, uint32_t& into) {
         const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), into);
@@ -76,7 +83,25 @@ base::Result<Workload> Workload::make(const WorkloadOptions& options) {
         "$" + std::to_string(options.key_prefix.size() + kKeyDigits) + "\r\n" + options.key_prefix;
     made.get_header_ = "*2\r\n$3\r\nGET\r\n" + made.key_header_;
     made.reads_ = options.reads_percent / 100;
+    if (options.protocol == Protocol::kMemcached) {
+        if (auto status = made.complete_memcached(); !status) return status.error();
+    }
     return made;
+}
+
+base::Status Workload::complete_memcached() {
+    const std::string& prefix = options_.key_prefix;
+    if (!options_.ttl_ms.empty() || !options_.password.empty()) {
+        return base::Error{"--protocol memcached: without --ttl-ms and --password"};
+    }
+    // memcached's keys have at most 250 bytes and no blanks.
+    if (prefix.size() + kKeyDigits > 250 ||
+        std::ranges::any_of(prefix, [](unsigned char c) { return c <= ' ' || c == 127; })) {
+        return base::Error{"--key-prefix: memcached takes at most 238 bytes and no blanks"};
+    }
+    key_header_ = " " + prefix;
+    get_header_ = "get " + prefix;
+    return {};
 }
 
 uint32_t Workload::draw_ttl(base::Rng& rng) const {
@@ -125,13 +150,28 @@ size_t Workload::bytes_max(const Request& request) const {
 }
 
 uint8_t* Workload::write_key(uint64_t key, uint8_t* out) const {
-    for (size_t i = kKeyDigits; i-- > 0; key /= 10) {
-        out[i] = static_cast<uint8_t>('0' + key % 10);
+    return put(write_digits(key, out), "\r\n");
+}
+
+uint8_t* Workload::write_memcached(const Request& request, uint8_t* out) const {
+    if (request.command == Command::kGet) return write_key(request.key, put(out, get_header_));
+    if (request.command == Command::kMget) {
+        out = put(out, "get");
+        KeyWalk keys = walk(request);
+        for (uint32_t i = 0; i < options_.mget_keys; ++i) {
+            out = write_digits(keys.next(), put(out, key_header_));
+        }
+        return put(out, "\r\n");
     }
-    return put(out + kKeyDigits, "\r\n");
+    const uint32_t size = value_bytes(request.key);
+    out = put(write_digits(request.key, put(put(out, "set"), key_header_)), " 0 0 ");
+    out = put(put(out, std::to_string(size)), "\r\n");
+    write_value(request.key, out, size);
+    return put(out + size, "\r\n");
 }
 
 uint8_t* Workload::write(const Request& request, uint8_t* out) const {
+    if (options_.protocol == Protocol::kMemcached) return write_memcached(request, out);
     switch (request.command) {
         case Command::kGet:
             return write_key(request.key, put(out, get_header_));

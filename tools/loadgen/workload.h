@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "base/rng.h"
 #include "tools/loadgen/distributions.h"
+#include "tools/loadgen/reply_reader.h"
 
 namespace cachee::loadgen {
 
@@ -27,6 +28,7 @@ struct WorkloadOptions {
     std::string ttl_ms;      // "", "MS" or "MIN:MAX"
     std::string user;
     std::string password;
+    Protocol protocol = Protocol::kResp;
     uint64_t seed = 1;
 };
 
@@ -70,7 +72,7 @@ class Workload {
 
     // An upper bound of what write() writes.
     size_t bytes_max(const Request& request) const;
-    // As RESP; returns its end. REQUIRES: bytes_max() bytes at `out`.
+    // In the workload's protocol; returns its end. REQUIRES: bytes_max() bytes at `out`.
     uint8_t* write(const Request& request, uint8_t* out) const;
 
     uint32_t value_bytes(uint64_t key) const;
@@ -86,7 +88,9 @@ class Workload {
   private:
     Workload(const WorkloadOptions& options, KeyDistribution keys, SizeDistribution sizes)
         : options_(options), keys_(std::move(keys)), sizes_(std::move(sizes)) {}
+    base::Status complete_memcached();
     uint8_t* write_key(uint64_t key, uint8_t* out) const;
+    uint8_t* write_memcached(const Request& request, uint8_t* out) const;
     uint32_t draw_ttl(base::Rng& rng) const;
 
     WorkloadOptions options_;
@@ -95,8 +99,8 @@ class Workload {
     uint32_t ttl_min_ms_ = 0;
     uint32_t ttl_max_ms_ = 0;
     std::string auth_;        // the whole command
-    std::string key_header_;  // "$16\r\nkey:"
-    std::string get_header_;  // "*2\r\n$3\r\nGET\r\n" and key_header_
+    std::string key_header_;  // "$16\r\nkey:"; memcached: " key:"
+    std::string get_header_;  // "*2\r\n$3\r\nGET\r\n" and key_header_; memcached: "get key:"
     double reads_ = 1;
 };
 

@@ -8,6 +8,7 @@
 #include <deque>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/assert.h"
@@ -61,6 +62,12 @@ class MemoryTransport final : public io::Transport {
     bool is_paused(io::SessionIndex session) const { return sessions_[session].paused; }
     bool was_aborted(io::SessionIndex session) const { return sessions_[session].aborted; }
     size_t reserve_calls() const { return reserve_calls_; }
+    // From now on values may be lent; they are held until this is called.
+    void lend() { lends_ = true; }
+    void give_back_lent() {
+        for (const auto& [data, lender] : lent_) lender->give_back(data);
+        lent_.clear();
+    }
 
     // --- Transport ---
 
@@ -120,6 +127,13 @@ class MemoryTransport final : public io::Transport {
         take(session, data, taken);
         return taken;
     }
+    bool takes_lent() const noexcept override { return lends_; }
+    bool append_lent(io::SessionIndex session, const uint8_t* data, size_t size,
+                     io::Lender& lender) noexcept override {
+        take(session, data, size);
+        lent_.emplace_back(data, &lender);
+        return true;
+    }
     void pause(io::SessionIndex session) noexcept override { sessions_[session].paused = true; }
     void resume(io::SessionIndex session) noexcept override { sessions_[session].paused = false; }
     void close(io::SessionIndex session, io::CloseHow how) noexcept override {
@@ -174,6 +188,8 @@ class MemoryTransport final : public io::Transport {
     std::vector<io::SessionIndex> freed_;
     uint8_t reserved_[io::kReserveBytesMax] = {};
     size_t reserve_calls_ = 0;
+    bool lends_ = false;
+    std::vector<std::pair<const uint8_t*, io::Lender*>> lent_;
 };
 
 }  // namespace cachee::dataplane

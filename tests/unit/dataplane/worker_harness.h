@@ -14,6 +14,7 @@
 
 #include "base/hash.h"
 #include "config/schema.h"
+#include "dataplane/l1_lender.h"
 #include "dataplane/standalone.h"
 #include "dataplane/worker.h"
 #include "memory_transport.h"
@@ -31,6 +32,7 @@ struct HarnessOptions {
     uint64_t buffers_bytes_max = 64 << 20;
     uint32_t sessions = 64;
     std::string password{};
+    uint64_t lend_bytes_min = 0;  // 0: the transport does not take lent values
 };
 
 // An event as the control plane would take it.
@@ -60,6 +62,7 @@ class Harness {
         auto store = l1::Store::create(store_options);
         CACHEE_ASSERT(store.has_value());
         store_ = std::move(store).value();
+        lender_ = std::make_unique<L1Lender>(*store_);
         config_.listen.password = options.password;
         if (options.workers > 1) mesh_ = std::make_unique<RemoteMesh>(options.workers);
         for (uint32_t i = 0; i < options.workers; ++i) {
@@ -74,6 +77,9 @@ class Harness {
             worker.buffers_bytes_max = options.buffers_bytes_max;
             worker.arena_bytes = 4 << 20;
             worker.config = &config_;
+            worker.lend_bytes_min = options.lend_bytes_min;
+            worker.lender = lender_.get();
+            if (options.lend_bytes_min != 0) transports_[i]->lend();
             workers_.push_back(std::make_unique<Worker>(worker, *transports_[i], *store_, *segment_,
                                                         nullptr, mesh_.get()));
         }
@@ -203,6 +209,7 @@ class Harness {
     config::Config config_;
     std::unique_ptr<shm::Segment> segment_;
     std::unique_ptr<l1::Store> store_;
+    std::unique_ptr<L1Lender> lender_;
     std::unique_ptr<RemoteMesh> mesh_;
     std::vector<std::unique_ptr<MemoryTransport>> transports_;
     std::vector<std::unique_ptr<Worker>> workers_;

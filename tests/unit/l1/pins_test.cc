@@ -132,6 +132,20 @@ TEST_F(PinsTest, Pin_MoreSegmentsThanAllowed_RefusedAndEvictionGoesOn) {
     EXPECT_EQ(partition_->segments().pinned_count(), 0u);
 }
 
+TEST_F(PinsTest, Gauge_FollowsThePinsOnceTheOwnerLooks) {
+    stats::WorkerCounters counters{};
+    partition_->set_counters(&counters);
+    put("k", value_of(1));
+    const Lookup found = find("k");
+    ASSERT_TRUE(partition_->pin(found));
+    partition_->maintain(1000);
+    EXPECT_EQ(counters.get(stats::Counter::l1_pinned_segments), 1u);
+    store_->unpin(found.value);
+    partition_->maintain(1000);
+    EXPECT_EQ(counters.get(stats::Counter::l1_pinned_segments), 0u);
+    partition_->set_counters(nullptr);
+}
+
 TEST_F(PinsTest, Pins_Released_SegmentsAreUsedAgain) {
     for (uint64_t round = 0; round < 8; ++round) {
         std::vector<const uint8_t*> pinned;

@@ -63,6 +63,8 @@ TEST(Options, Wrong_NamesTheOption) {
         {{"h:1", "--memif", "/x"}, "--local-ip"},
         {{"h:1", "--driver", "dpdk", "--device", "net_tap0", "--local-ip", "10.0.0.2", "-t", "2"},
          "threads"},
+        {{"h:1", "--protocol", "http"}, "--protocol"},
+        {{"h:1", "--protocol", "memcached", "--mget", "2", "--verify"}, "--verify"},
         {{"h:1", "--frobnicate"}, "--frobnicate"},
     };
     for (const auto& [arguments, expected] : cases) {

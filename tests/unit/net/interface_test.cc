@@ -157,9 +157,10 @@ TEST_F(Fixture, Handle_WhatIsNotForUs_IsDroppedUnderItsCounter) {
     inject(ipv4(17, std::vector<uint8_t>(20)));
     inject(ipv4(kProtocolTcp, std::vector<uint8_t>(20), kOurs, kOurs));
     inject(ipv4(kProtocolTcp, std::vector<uint8_t>(20), kOurs, 0xe0000001));
-    for (int i = 0; i < 4; ++i) EXPECT_FALSE(receive());
+    inject(ipv4(kProtocolTcp, std::vector<uint8_t>(20), kOurs, 0x7f000001));
+    for (int i = 0; i < 5; ++i) EXPECT_FALSE(receive());
     EXPECT_EQ(counters.get(Counter::drop_not_for_us), 2u);
-    EXPECT_EQ(counters.get(Counter::drop_source), 2u);
+    EXPECT_EQ(counters.get(Counter::drop_source), 3u);
     auto fragment = ipv4(kProtocolTcp, std::vector<uint8_t>(20));
     fragment[20] = 0x20;
     checksum_store(&fragment[24], 0);

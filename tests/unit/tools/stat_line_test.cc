@@ -38,6 +38,8 @@ TEST(StatLine, TwoSnapshots_RatesAreOverTheTimeBetween) {
     set(after, 0, Counter::l1_bytes_used, 10);
     set(after, 0, Counter::l1_bytes_total, 40);
     set(after, 1, Counter::l1_bytes_total, 60);
+    set(after, 0, Counter::l1_pinned_segments, 2);
+    set(after, 1, Counter::l1_pinned_segments, 1);
     after.workers[0].sessions = 3;
     after.workers[1].sessions = 4;
     after.workers[1].parked = 2;
@@ -46,6 +48,7 @@ TEST(StatLine, TwoSnapshots_RatesAreOverTheTimeBetween) {
     EXPECT_DOUBLE_EQ(line.requests, 2000);
     EXPECT_DOUBLE_EQ(line.hit_percent, 75);
     EXPECT_DOUBLE_EQ(line.l1_fill_percent, 10);
+    EXPECT_EQ(line.l1_pinned_segments, 3U);
     ASSERT_EQ(line.busy_percent.size(), 2U);
     EXPECT_DOUBLE_EQ(line.busy_percent[0], 25);
     EXPECT_LT(line.busy_percent[1], 0) << "no cycles counted: not known";
