@@ -27,6 +27,7 @@
 #include "config/loader.h"
 #include "dataplane/l1_lender.h"
 #include "dataplane/worker_loop.h"
+#include "l1/partition.h"
 #include "l1/store.h"
 #include "shm/segment.h"
 
@@ -226,6 +227,9 @@ class DataPlane {
         auto store = l1::Store::create(options);
         if (!store) return store.error();
         store_ = std::move(store).value();
+        for (uint32_t i = 0; i < workers_; ++i) {
+            store_->partition(i).choose_policy(static_cast<l1::Eviction>(config_.l1.eviction));
+        }
         lender_ = std::make_unique<dataplane::L1Lender>(*store_);
         if (!store_->fallback_reason().empty()) {
             log(Severity::kWarning, "L1 is on ordinary pages: " + store_->fallback_reason());

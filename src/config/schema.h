@@ -18,7 +18,7 @@ using base::kMiB;
 
 enum class DriverKind : uint8_t { kSocket, kDpdk, kSim };
 enum class HugepageMode : uint8_t { kAuto, kRequire, kOff };
-enum class EvictionKind : uint8_t { kFifoMerge };
+enum class EvictionKind : uint8_t { kFifoMerge, kS3Fifo };
 enum class SynCookies : uint8_t { kOff, kAuto, kAlways };
 enum class CongestionControlKind : uint8_t { kCubic, kNewReno };
 enum class EcnKind : uint8_t { kOff, kAccept, kAsk };

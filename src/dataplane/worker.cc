@@ -15,8 +15,6 @@ using stats::Counter;
 
 namespace {
 
-// One hit in so many is counted for the eviction policy; a power of two.
-constexpr uint64_t kTouchEvery = 8;
 // A standalone worker that has not been seen for so long may be dead.
 constexpr uint64_t kStandaloneTrustNs = 250 * base::kNsPerMs;
 
@@ -197,13 +195,12 @@ void Worker::answer_all_staged() noexcept {
         if (trusted && session.plain && session.in_flight == 0) [[likely]] {
             if (get.partition == &own_partition_) [[likely]] {
                 answer = answer_quickly<l1::By::kOwner>(get);
-                if (answer == L1Answer::kAnswered) [[likely]] {
-                    if (++touches_ % kTouchEvery == 0) own_partition_.touch(get.hash);
-                    continue;
-                }
             } else {
                 answer = answer_quickly_foreign(get);
-                if (answer == L1Answer::kAnswered) continue;
+            }
+            if (answer == L1Answer::kAnswered) [[likely]] {
+                if (touches_.wanted(get.candidate.frequency)) get.partition->touch(get.hash);
+                continue;
             }
         }
         if (session.closing) continue;

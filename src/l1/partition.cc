@@ -11,7 +11,8 @@ namespace cachee::l1 {
 
 namespace {
 
-const FifoMergePolicy kDefaultPolicy;
+// It has no state.
+FifoMergePolicy default_policy;
 
 // Items per call: a few microseconds.
 constexpr uint32_t kMaintainBudget = 64;
@@ -40,7 +41,7 @@ Partition::Partition(uint8_t* file, PartitionHeader* header, uint64_t item_bytes
     CACHEE_ASSERT(item_bytes_max + kItemHeaderBytes <= segments_.item_bytes_max());
     segments_wanted_.store(segments_.target(), std::memory_order_relaxed);
     index_.reset_overflow_list();
-    reclaimer_.set_policy(&kDefaultPolicy);
+    set_policy(nullptr);
 }
 
 void Partition::set_counters(stats::WorkerCounters* counters) noexcept {
@@ -55,8 +56,17 @@ void Partition::publish_trust(uint64_t until_ns, uint32_t generation) noexcept {
     header_->trusted_until_ns.store(until_ns, std::memory_order_release);
 }
 
-void Partition::set_policy(const EvictionPolicy* policy) noexcept {
-    reclaimer_.set_policy(policy != nullptr ? policy : &kDefaultPolicy);
+void Partition::set_policy(EvictionPolicy* policy) noexcept {
+    policy_ = policy != nullptr ? policy : &default_policy;
+    reclaimer_.set_policy(policy_);
+    segments_.set_policy_logs(policy_->logs());
+    policy_->attach(segments_.view());
+}
+
+void Partition::choose_policy(Eviction kind) {
+    auto policy = make_policy(kind, uint64_t{header_->bucket_count} * kSlotsPlanned);
+    set_policy(policy.get());
+    own_policy_ = std::move(policy);
 }
 
 void Partition::publish_gauges() noexcept {
@@ -94,13 +104,14 @@ PutStatus Partition::put(uint64_t hash, std::string_view key, std::string_view v
     note_generation(generation);
     const auto bytes = static_cast<uint32_t>(kItemHeaderBytes + key.size() + value.size());
     const uint64_t deadline40 = to_deadline40(deadline_ms);
-    const uint32_t ttl_class = segments_.class_of(deadline40, now_ms);
+    const Segments::Place place =
+        segments_.place_of(policy_->log_of_new(hash), segments_.class_of(deadline40, now_ms));
     if (reclaimer_.memory_is_low()) {
         reclaimer_.step(now_ms, std::min(kPutBudget + bytes / kPutBytesPerVisit, kPutBudgetMax));
     }
     uint64_t offset = 0;
-    if (!segments_.allocate(ttl_class, bytes, false, &offset) &&
-        !(reclaimer_.make_room(now_ms) && segments_.allocate(ttl_class, bytes, false, &offset))) {
+    if (!segments_.allocate(place, bytes, false, &offset) &&
+        !(reclaimer_.make_room(now_ms) && segments_.allocate(place, bytes, false, &offset))) {
         erase(hash, key);
         count(stats::Counter::l1_put_failures);
         return PutStatus::kNoMemory;
