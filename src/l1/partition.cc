@@ -104,32 +104,41 @@ PutStatus Partition::put(uint64_t hash, std::string_view key, std::string_view v
     note_generation(generation);
     const auto bytes = static_cast<uint32_t>(kItemHeaderBytes + key.size() + value.size());
     const uint64_t deadline40 = to_deadline40(deadline_ms);
-    const Segments::Place place =
-        segments_.place_of(policy_->log_of_new(hash), segments_.class_of(deadline40, now_ms));
+    const uint32_t ttl_class = segments_.class_of(deadline40, now_ms);
     if (reclaimer_.memory_is_low()) {
         reclaimer_.step(now_ms, std::min(kPutBudget + bytes / kPutBytesPerVisit, kPutBudgetMax));
     }
+    Index::Position at = index_.find_key(hash, key);
+    const uint32_t log = log_for(hash, at);
     uint64_t offset = 0;
-    if (!segments_.allocate(place, bytes, false, &offset) &&
-        !(reclaimer_.make_room(now_ms) && segments_.allocate(place, bytes, false, &offset))) {
-        erase(hash, key);
-        count(stats::Counter::l1_put_failures);
-        return PutStatus::kNoMemory;
+    if (!segments_.allocate(segments_.place_of(log, ttl_class), bytes, false, &offset)) {
+        if (!reclaimer_.make_room(now_ms) ||
+            !segments_.allocate(segments_.place_of(log, ttl_class), bytes, false, &offset)) {
+            erase(hash, key);
+            count(stats::Counter::l1_put_failures);
+            return PutStatus::kNoMemory;
+        }
+        at = index_.find_key(hash, key);  // it may have been moved, or dropped
     }
     write_item(segments_.item(offset), key, value, deadline40, generation);
     segments_.add_live(offset, bytes, deadline40);
 
-    Index::Position at = index_.find_key(hash, key);
     const bool known = at.bucket != nullptr;
     if (!known) at = index_.place_for(hash);
     const uint64_t old_slot = Index::load(at);
-    index_.replace(hash, at, make_slot(hash, 0, offset));
+    index_.replace(hash, at, make_slot(hash, known ? frequency_of(old_slot) : 0, offset));
     if (old_slot != 0) {
         remove_item(offset_of(old_slot));
         if (!known) count(stats::Counter::l1_evicted);  // the chain was at its limit
     }
     count(stats::Counter::l1_puts);
     return PutStatus::kStored;
+}
+
+// Another value of a key stays where the key has got to.
+uint32_t Partition::log_for(uint64_t hash, Index::Position known) noexcept {
+    if (known.bucket == nullptr) return policy_->log_of_new(hash);
+    return segments_.log_of(offset_of(Index::load(known)));
 }
 
 bool Partition::erase(uint64_t hash, std::string_view key) noexcept {

@@ -158,6 +158,7 @@ class Partition {
     }
     void note_generation(uint32_t generation) noexcept;
     void remove_item(uint64_t offset) noexcept;
+    uint32_t log_for(uint64_t hash, Index::Position known) noexcept;
     void publish_gauges() noexcept;
     [[gnu::cold]] void follow_resize() noexcept;
     void count(stats::Counter counter) noexcept {

@@ -76,6 +76,7 @@ class Segments {
     // An item already live got another deadline.
     void note_deadline(uint64_t offset, uint64_t deadline40) noexcept;
 
+    uint32_t log_of(uint64_t offset) const noexcept { return table_[segment_of(offset)].log; }
     void seal(Place place) noexcept;
     void seal_all() noexcept;
     // Of the eviction policy. Segments being filled are sealed: logs may mean something else now.
