@@ -141,6 +141,7 @@ struct L1 {
     std::string hugepage_dir = "/dev/hugepages";
     uint64_t item_bytes_max = 1 * kMiB;      // key + value; larger values are not cached
     EvictionKind eviction = EvictionKind::kFifoMerge;
+    std::vector<std::string> quotas = {};    // "64MiB sess:", see parse_quota() of keys.h; at most 8
     uint64_t ttl_max_ms = 0;                 // cap on how long anything is kept without L2; 0: none
 };
 

@@ -8,9 +8,9 @@ namespace cachee::l1 {
 
 Ghost::Ghost(uint64_t entries) {
     // Half as many again: the sets are not equally full.
-    const uint64_t sets = std::bit_ceil(std::max<uint64_t>(entries * 3 / 2 / kWays, 1));
-    sets_ = std::make_unique<Set[]>(sets);
-    set_mask_ = sets - 1;
+    const uint64_t sets = entries * 3 / 2 / kWays + 1;
+    set_count_ = static_cast<uint32_t>(std::min<uint64_t>(sets, UINT32_MAX));
+    sets_ = std::make_unique<Set[]>(set_count_);
     step_log2_ = static_cast<uint32_t>(
         std::countr_zero(std::bit_ceil(std::max<uint64_t>(capacity() / kSteps, 1))));
 }
@@ -45,7 +45,7 @@ bool Ghost::take(uint64_t hash, uint64_t age_max) noexcept {
 }
 
 void Ghost::clear() noexcept {
-    for (uint64_t i = 0; i <= set_mask_; ++i) sets_[i] = Set{};
+    for (uint32_t i = 0; i < set_count_; ++i) sets_[i] = Set{};
 }
 
 }  // namespace cachee::l1

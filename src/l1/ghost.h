@@ -16,14 +16,14 @@ namespace cachee::l1 {
 
 class Ghost {
   public:
-    // Room for about `entries` hashes. Cost: 4 to 8 bytes each.
+    // Room for about `entries` hashes. Cost: 6 bytes each.
     explicit Ghost(uint64_t entries);
 
     void insert(uint64_t hash) noexcept;
     // True when one of the last `age_max` insertions was of this hash; it is forgotten then.
     bool take(uint64_t hash, uint64_t age_max) noexcept;
     void clear() noexcept;
-    uint64_t capacity() const noexcept { return (set_mask_ + 1) * kWays; }
+    uint64_t capacity() const noexcept { return uint64_t{set_count_} * kWays; }
 
   private:
     static constexpr uint32_t kWays = 16;
@@ -33,7 +33,9 @@ class Ghost {
     };
     static_assert(sizeof(Set) == 64);
 
-    Set& set_of(uint64_t hash) noexcept { return sets_[(hash >> 16) & set_mask_]; }
+    Set& set_of(uint64_t hash) noexcept {
+        return sets_[(uint64_t{static_cast<uint32_t>(hash >> 16)} * set_count_) >> 32];
+    }
     // Never 0.
     static uint32_t fingerprint_of(uint64_t hash) noexcept {
         return (static_cast<uint32_t>(hash) & 0xffff) | 1;
@@ -41,7 +43,7 @@ class Ghost {
     uint16_t now() const noexcept { return static_cast<uint16_t>(inserted_ >> step_log2_); }
 
     std::unique_ptr<Set[]> sets_;
-    uint64_t set_mask_;
+    uint32_t set_count_;
     uint32_t step_log2_;
     uint64_t inserted_ = 0;
 };

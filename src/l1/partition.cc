@@ -69,9 +69,38 @@ void Partition::choose_policy(Eviction kind) {
     own_policy_ = std::move(policy);
 }
 
+base::Status Partition::set_quotas(std::span<const Quota> quotas) {
+    const uint64_t segment_bytes = segments_.segment_bytes();
+    for (const Quota& quota : quotas) {
+        if (quota.bytes / segment_bytes >= kQuotaSegmentsMin) continue;
+        return base::Error{"l1.quotas: \"" + quota.prefix + "\" has " +
+                           std::to_string(quota.bytes) + " bytes a worker, but needs at least " +
+                           std::to_string(kQuotaSegmentsMin) + " segments of " +
+                           std::to_string(segment_bytes) +
+                           "; raise it, or lower l1.item_bytes_max"};
+    }
+    quotas_.set(quotas);
+    for (uint32_t i = 0; i < quotas.size(); ++i) {
+        // One less: a merge may write to a new segment before it frees an old one.
+        const uint64_t segments = quotas[i].bytes / segment_bytes - 1;
+        segments_.set_limit(kPolicyLogsMax + i,
+                            static_cast<uint32_t>(std::min<uint64_t>(segments, segments_.count_max())));
+    }
+    return {};
+}
+
+uint64_t Partition::quota_bytes() const noexcept {
+    uint64_t segments = 0;
+    for (uint32_t log = kPolicyLogsMax; log < kLogsMax; ++log) {
+        segments += segments_.view().logs[log].segments;
+    }
+    return segments * segments_.segment_bytes();
+}
+
 void Partition::publish_gauges() noexcept {
     if (counters_ == nullptr) return;
     const uint64_t segment_bytes = segments_.segment_bytes();
+    counters_->set(stats::Counter::l1_quota_bytes, quota_bytes());
     counters_->set(stats::Counter::l1_items, segments_.items());
     counters_->set(stats::Counter::l1_bytes_used,
                    (segments_.count() - segments_.free_count()) * segment_bytes);
@@ -109,13 +138,14 @@ PutStatus Partition::put(uint64_t hash, std::string_view key, std::string_view v
         reclaimer_.step(now_ms, std::min(kPutBudget + bytes / kPutBytesPerVisit, kPutBudgetMax));
     }
     Index::Position at = index_.find_key(hash, key);
-    const uint32_t log = log_for(hash, at);
+    const uint32_t log = log_for(hash, key, at);
     uint64_t offset = 0;
     if (!segments_.allocate(segments_.place_of(log, ttl_class), bytes, false, &offset)) {
-        if (!reclaimer_.make_room(now_ms) ||
+        if (!reclaimer_.make_room(log, now_ms) ||
             !segments_.allocate(segments_.place_of(log, ttl_class), bytes, false, &offset)) {
             erase(hash, key);
             count(stats::Counter::l1_put_failures);
+            if (log >= kPolicyLogsMax) count(stats::Counter::l1_quota_refused);
             return PutStatus::kNoMemory;
         }
         at = index_.find_key(hash, key);  // it may have been moved, or dropped
@@ -136,7 +166,9 @@ PutStatus Partition::put(uint64_t hash, std::string_view key, std::string_view v
 }
 
 // Another value of a key stays where the key has got to.
-uint32_t Partition::log_for(uint64_t hash, Index::Position known) noexcept {
+uint32_t Partition::log_for(uint64_t hash, std::string_view key, Index::Position known) noexcept {
+    const uint32_t quota = quotas_.log_of(key);
+    if (quota != QuotaTable::kNoQuota) return quota;
     if (known.bucket == nullptr) return policy_->log_of_new(hash);
     return segments_.log_of(offset_of(Index::load(known)));
 }

@@ -9,12 +9,15 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 
+#include "base/result.h"
 #include "l1/eviction_policy.h"
 #include "l1/index.h"
 #include "l1/layout.h"
 #include "l1/policies.h"
+#include "l1/quota.h"
 #include "l1/racy.h"
 #include "l1/reclaim.h"
 #include "l1/segments.h"
@@ -122,6 +125,11 @@ class Partition {
     void set_counters(stats::WorkerCounters* counters) noexcept;  // borrowed; nullptr: none
     // Before the first put: a policy of its own, with the memory it needs.
     void choose_policy(Eviction kind);
+    // Before the first put: at most so many bytes of segments for keys with these prefixes, the
+    // longest that fits. An error says which is too small for this store.
+    base::Status set_quotas(std::span<const Quota> quotas);
+    // Held by keys with a quota, in whole segments.
+    uint64_t quota_bytes() const noexcept;
     // Borrowed, and this partition's alone; nullptr: the default.
     void set_policy(EvictionPolicy* policy) noexcept;
     // Items in the index, expired ones not yet reclaimed included.
@@ -158,7 +166,7 @@ class Partition {
     }
     void note_generation(uint32_t generation) noexcept;
     void remove_item(uint64_t offset) noexcept;
-    uint32_t log_for(uint64_t hash, Index::Position known) noexcept;
+    uint32_t log_for(uint64_t hash, std::string_view key, Index::Position known) noexcept;
     void publish_gauges() noexcept;
     [[gnu::cold]] void follow_resize() noexcept;
     void count(stats::Counter counter) noexcept {
@@ -170,6 +178,7 @@ class Partition {
     Reclaimer reclaimer_;
     EvictionPolicy* policy_ = nullptr;
     std::unique_ptr<EvictionPolicy> own_policy_;
+    QuotaTable quotas_;
     PartitionHeader* header_;
     stats::WorkerCounters* counters_ = nullptr;
     uint64_t item_bytes_max_;

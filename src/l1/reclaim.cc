@@ -153,12 +153,15 @@ bool Reclaimer::take_oldest(uint32_t logs) noexcept {
 // From what the last scan found; leaves the state as it is when that does not do.
 void Reclaimer::choose_victims(bool scanned_just_now) noexcept {
     const uint32_t group = std::min(policy_->group_max(), group_limit_);
-    const uint32_t logs = policy_->victim_logs();
+    // Whoever is at its quota makes room itself.
+    for_quota_ = segments_->full_logs() != 0;
+    const uint32_t logs = for_quota_ ? segments_->full_logs() : policy_->victim_logs();
     victim_count_ = 0;
     if (!scanned_just_now && is_used_up(logs)) return;
     while (victim_count_ < group && take_oldest(logs)) {
     }
-    if (victim_count_ == 0 && scanned_just_now) take_oldest(EvictionPolicy::kAllLogs);
+    const bool others_too = scanned_just_now && segments_->free_count() < low_water_;
+    if (victim_count_ == 0 && others_too) take_oldest(EvictionPolicy::kAllLogs);
     begin_victims(State::kRank);
 }
 
@@ -301,7 +304,9 @@ void Reclaimer::drop(const Candidate& candidate, Index::Position at,
                      stats::Counter counter) noexcept {
     index_->unlink(candidate.hash, at);
     segments_->remove_live(candidate.offset, candidate.header.bytes());
-    if (counters_ != nullptr) counters_->add(counter);
+    if (counters_ == nullptr) return;
+    counters_->add(counter);
+    if (for_quota_ && state_ == State::kMove) counters_->add(stats::Counter::l1_quota_evicted);
 }
 
 uint32_t Reclaimer::step(uint64_t now_ms, uint32_t budget) noexcept {
@@ -333,20 +338,20 @@ uint32_t Reclaimer::step(uint64_t now_ms, uint32_t budget) noexcept {
     return 0;
 }
 
-bool Reclaimer::make_room(uint64_t now_ms) noexcept {
+bool Reclaimer::make_room(uint32_t log, uint64_t now_ms) noexcept {
     // A round ends after a bounded number of items. What rounds keep is bounded by the credit and a
     // share of what they take, so that after some there is a segment more.
     for (uint32_t round = 0; round < kRoundsMax; ++round) {
-        if (segments_->free_count() > kSegmentsReserved) return true;
+        if (has_room(log)) return true;
         do {
             step(now_ms, kRoomBudget);
-        } while (state_ != State::kIdle && segments_->free_count() <= kSegmentsReserved);
-        if (segments_->free_count() > kSegmentsReserved) return true;
+        } while (state_ != State::kIdle && !has_room(log));
+        if (has_room(log)) return true;
         // Only segments that are still being filled are left: seal them, so that they can be
         // chosen.
         if (victim_count_ == 0) segments_->seal_all();
     }
-    return segments_->free_count() > kSegmentsReserved;
+    return has_room(log);
 }
 
 }  // namespace cachee::l1

@@ -34,13 +34,17 @@ class Reclaimer {
         return state_ != State::kIdle || now_ms >= segments_->next_due_ms() || memory_is_low() ||
                segments_->to_empty() > 0;
     }
-    bool memory_is_low() const noexcept { return segments_->free_count() < low_water_; }
+    // Free segments run short, or a prefix has used up its quota.
+    bool memory_is_low() const noexcept {
+        return segments_->free_count() < low_water_ || segments_->full_logs() != 0;
+    }
 
     // At most about `budget` items' worth of work; returns what is left of the budget (0: not
     // done).
     uint32_t step(uint64_t now_ms, uint32_t budget) noexcept;
-    // Until a segment beyond the reserve is free; false when nothing more can be freed.
-    bool make_room(uint64_t now_ms) noexcept;
+    // Until a segment beyond the reserve is free and the log may have it; false when nothing more
+    // can be freed.
+    bool make_room(uint32_t log, uint64_t now_ms) noexcept;
     // After the partition was cleared: forget what was under way.
     void reset() noexcept {
         state_ = State::kIdle;
@@ -87,6 +91,10 @@ class Reclaimer {
     void drop(const Candidate& candidate, Index::Position at, stats::Counter counter) noexcept;
     void finish_victim() noexcept;
     void choose_threshold() noexcept;
+    bool has_room(uint32_t log) const noexcept {
+        return segments_->free_count() > kSegmentsReserved &&
+               (segments_->full_logs() >> log & 1) == 0;
+    }
     void keep_oldest(uint32_t segment) noexcept;
     bool is_sealed_still(const Sealed& sealed) const noexcept;
     const Sealed* oldest_of(uint32_t log) noexcept;
@@ -119,8 +127,9 @@ class Reclaimer {
     Oldest oldest_[kLogsMax];
     Sealed victims_[kGroupMax] = {};  // of the round
     uint32_t victim_count_ = 0;
-    uint32_t victim_ = 0;  // index of the one under way
-    uint32_t cursor_ = 0;  // in it
+    bool for_quota_ = false;  // the round makes room within a quota
+    uint32_t victim_ = 0;     // index of the one under way
+    uint32_t cursor_ = 0;     // in it
     // Ranks: live bytes per rank bucket; items above the threshold stay, those in it while there is
     // an allowance.
     uint64_t rank_bytes_[kRankBuckets] = {};

@@ -54,8 +54,19 @@ uint32_t Segments::class_of(uint64_t deadline40, uint64_t now_ms) const noexcept
     return 1 + scale * (class_count_ - 1) / 16;
 }
 
+void Segments::set_limit(uint32_t log, uint32_t segments) noexcept {
+    limits_[log] = segments;
+    note_use(log);
+}
+
+void Segments::note_use(uint32_t log) noexcept {
+    const bool full = limits_[log] != 0 && logs_[log].segments >= limits_[log];
+    full_logs_ = (full_logs_ & ~(1U << log)) | (uint32_t{full} << log);
+}
+
 bool Segments::open(Place place, bool reclaiming) noexcept {
     const uint32_t kept = reclaiming ? 0 : kSegmentsReserved;
+    if (!reclaiming && (full_logs_ >> place.log & 1) != 0) return false;
     if (aside_head_ != 0) take_back_unpinned();
     set_pinned_aside();  // pinned since it was freed, by a reader that has not looked again yet
     // The full one is sealed only once there is another: nothing changes when there is none.
@@ -72,6 +83,7 @@ bool Segments::open(Place place, bool reclaiming) noexcept {
     info.log = place.log;
     active_[place.log][place.ttl_class] = segment;
     ++logs_[place.log].segments;
+    note_use(place.log);
     return true;
 }
 
@@ -133,7 +145,10 @@ void Segments::release(uint32_t segment) noexcept {
     SegmentInfo& info = table_[segment];
     const bool was_in_use =
         info.state != SegmentState::kFree && info.state != SegmentState::kRetired;
-    if (was_in_use) --logs_[info.log].segments;
+    if (was_in_use) {
+        --logs_[info.log].segments;
+        note_use(info.log);
+    }
     if (segment >= target_) {
         --to_empty_;
         retire(segment);
@@ -183,6 +198,7 @@ void Segments::end_reclaim(uint32_t segment) noexcept {
 void Segments::clear() noexcept {
     for (auto& log : active_) std::fill(std::begin(log), std::end(log), kNoSegment);
     std::fill(std::begin(logs_), std::end(logs_), MemoryView::Log{});
+    full_logs_ = 0;
     free_head_ = 0;
     free_count_ = 0;
     aside_head_ = 0;

@@ -81,6 +81,10 @@ class Segments {
     void seal_all() noexcept;
     // Of the eviction policy. Segments being filled are sealed: logs may mean something else now.
     void set_policy_logs(uint32_t logs) noexcept;
+    // Above this many segments the log takes no new items, but what a merge keeps; 0: no limit.
+    void set_limit(uint32_t log, uint32_t segments) noexcept;
+    // A bit for each log at its limit.
+    uint32_t full_logs() const noexcept { return full_logs_; }
     // Valid as long as this object stays where it is.
     MemoryView view() const noexcept { return {logs_, kLogsMax, &target_, &items_}; }
     void begin_reclaim(uint32_t segment) noexcept;
@@ -121,6 +125,7 @@ class Segments {
         return segment;
     }
     bool open(Place place, bool reclaiming) noexcept;
+    void note_use(uint32_t log) noexcept;
     void release(uint32_t segment) noexcept;
     bool is_pinned(uint32_t segment) noexcept;
     void set_pinned_aside() noexcept;
@@ -143,6 +148,8 @@ class Segments {
     uint32_t aside_head_ = 0;  // free but pinned: not in the free list
     uint32_t active_[kLogsMax][kTtlClassesMax] = {};
     MemoryView::Log logs_[kLogsMax] = {};
+    uint32_t limits_[kLogsMax] = {};
+    uint32_t full_logs_ = 0;
     uint64_t seal_order_ = 0;
     uint64_t items_ = 0;
     uint64_t next_due_ms_ = UINT64_MAX;
