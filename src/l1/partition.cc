@@ -83,8 +83,8 @@ base::Status Partition::set_quotas(std::span<const Quota> quotas) {
     for (uint32_t i = 0; i < quotas.size(); ++i) {
         // One less: a merge may write to a new segment before it frees an old one.
         const uint64_t segments = quotas[i].bytes / segment_bytes - 1;
-        segments_.set_limit(kPolicyLogsMax + i,
-                            static_cast<uint32_t>(std::min<uint64_t>(segments, segments_.count_max())));
+        segments_.set_limit(kPolicyLogsMax + i, static_cast<uint32_t>(std::min<uint64_t>(
+                                                    segments, segments_.count_max())));
     }
     return {};
 }
