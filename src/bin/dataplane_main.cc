@@ -24,9 +24,11 @@
 #include "bin/reload.h"
 #include "bin/transports.h"
 #include "bin/warnings.h"
+#include "config/keys.h"
 #include "config/loader.h"
 #include "dataplane/l1_lender.h"
 #include "dataplane/worker_loop.h"
+#include "l1/partition.h"
 #include "l1/store.h"
 #include "shm/segment.h"
 
@@ -226,6 +228,17 @@ class DataPlane {
         auto store = l1::Store::create(options);
         if (!store) return store.error();
         store_ = std::move(store).value();
+        std::vector<l1::Quota> quotas;
+        for (const std::string& text : config_.l1.quotas) {
+            config::Quota quota;
+            CACHEE_ASSERT(config::parse_quota(text, quota).empty());
+            quotas.push_back({quota.prefix, quota.bytes / workers_});
+        }
+        for (uint32_t i = 0; i < workers_; ++i) {
+            l1::Partition& partition = store_->partition(i);
+            partition.choose_policy(static_cast<l1::Eviction>(config_.l1.eviction));
+            if (base::Status status = partition.set_quotas(quotas); !status) return status;
+        }
         lender_ = std::make_unique<dataplane::L1Lender>(*store_);
         if (!store_->fallback_reason().empty()) {
             log(Severity::kWarning, "L1 is on ordinary pages: " + store_->fallback_reason());

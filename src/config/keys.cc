@@ -187,6 +187,10 @@ std::string check_text(const KeyInfo& key, const std::string& text) {
                        ? ""
                        : "is not a host's IPv6 address with its prefix length";
         }
+        case KeyRule::kQuota: {
+            Quota quota;
+            return parse_quota(text, quota);
+        }
         case KeyRule::kBackend: {
             if (text.empty()) {
                 return "";
@@ -294,6 +298,21 @@ std::string_view last_part(std::string_view name) {
 
 }  // namespace
 
+std::string parse_quota(std::string_view text, Quota& quota) {
+    constexpr size_t kPrefixBytesMax = 64;
+    const size_t space = text.find(' ');
+    if (space == std::string_view::npos || space + 1 == text.size()) {
+        return "has no prefix or no bytes";
+    }
+    quota.prefix = text.substr(space + 1);
+    if (quota.prefix.size() > kPrefixBytesMax) return "has a prefix of more than 64 bytes";
+    const NumberError error = parse_bytes(text.substr(0, space), quota.bytes);
+    if (error != NumberError::kNone || quota.bytes == 0) {
+        return "has bytes that are no size (a whole number, or one with KiB, MiB or GiB)";
+    }
+    return "";
+}
+
 std::span<const KeyInfo> keys() { return kKeys; }
 
 const KeyInfo* find_key(std::string_view name) {
@@ -336,6 +355,7 @@ std::string allowed_text(const KeyInfo& key) {
             return text;
         }
         case KeyType::kTextList:
+            if (key.rule == KeyRule::kQuota) return "a list of {prefix: \"sess:\", bytes: 64MiB}";
             return key.rule == KeyRule::kIpv6Prefix
                        ? "a list of IPv6 addresses such as \"fd00::1/64\""
                        : "a list of texts";

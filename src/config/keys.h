@@ -34,6 +34,7 @@ enum class KeyRule : uint8_t {
     kIpv4OrEmpty,
     kIpv6OrEmpty,
     kIpv6Prefix,
+    kQuota,
     kSecret,   // never printed in a finding
     kBackend,  // parse_backend(), or empty; never printed: it may hold a password
 };
@@ -51,6 +52,14 @@ struct KeyInfo {
     std::string_view meaning;
     void* (*field)(Config& config);
 };
+
+// An element of l1.quotas. The file has {prefix: "sess:", bytes: 64MiB}; as text "64MiB sess:".
+struct Quota {
+    std::string prefix;
+    uint64_t bytes = 0;  // of all workers together
+};
+// Empty: done; else why not.
+std::string parse_quota(std::string_view text, Quota& quota);
 
 // In the order of schema.h.
 std::span<const KeyInfo> keys();

@@ -159,7 +159,9 @@ class Reader {
         std::string error;
         if (node.IsSequence()) {
             for (const YAML::Node& element : node) {
-                if (!element.IsScalar()) {
+                if (key.rule == KeyRule::kQuota && element.IsMap()) {
+                    texts.push_back(quota_text(element, error));
+                } else if (!element.IsScalar()) {
                     error = "has an element that is not a plain value";
                 } else {
                     texts.push_back(element.Scalar());
@@ -197,6 +199,23 @@ class Reader {
         add(line, std::string(key.name),
             (node.IsNull() ? "the value" : shown(key, value)) + " " + error +
                 "; allowed: " + allowed_text(key));
+    }
+
+    // {prefix: "sess:", bytes: 64MiB} as parse_quota() reads it.
+    static std::string quota_text(const YAML::Node& map, std::string& error) {
+        std::string prefix;
+        std::string bytes;
+        for (const auto& entry : map) {
+            const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "";
+            std::string* part = name == "prefix" ? &prefix : name == "bytes" ? &bytes : nullptr;
+            if (part == nullptr || !entry.second.IsScalar()) {
+                error = "has an element with something else than prefix and bytes";
+                return "";
+            }
+            *part = entry.second.Scalar();
+        }
+        if (bytes.find(' ') != std::string::npos) bytes.erase(bytes.find(' '), 1);  // "64 MiB"
+        return bytes + " " + prefix;
     }
 
     void unknown(const std::string& name, int line) {

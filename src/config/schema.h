@@ -18,7 +18,7 @@ using base::kMiB;
 
 enum class DriverKind : uint8_t { kSocket, kDpdk, kSim };
 enum class HugepageMode : uint8_t { kAuto, kRequire, kOff };
-enum class EvictionKind : uint8_t { kFifoMerge };
+enum class EvictionKind : uint8_t { kFifoMerge, kS3Fifo };
 enum class SynCookies : uint8_t { kOff, kAuto, kAlways };
 enum class CongestionControlKind : uint8_t { kCubic, kNewReno };
 enum class EcnKind : uint8_t { kOff, kAccept, kAsk };
@@ -141,6 +141,7 @@ struct L1 {
     std::string hugepage_dir = "/dev/hugepages";
     uint64_t item_bytes_max = 1 * kMiB;      // key + value; larger values are not cached
     EvictionKind eviction = EvictionKind::kFifoMerge;
+    std::vector<std::string> quotas = {};    // "64MiB sess:", see parse_quota() of keys.h; at most 8
     uint64_t ttl_max_ms = 0;                 // cap on how long anything is kept without L2; 0: none
 };
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "config/address.h"
+#include "config/keys.h"
 
 namespace cachee::config {
 namespace {
@@ -175,6 +176,26 @@ void check_memory(const Config& config, Conflicts& conflicts) {
     }
 }
 
+void check_quotas(const Config& config, Conflicts& conflicts) {
+    constexpr size_t kQuotasMax = 8;
+    if (config.l1.quotas.size() > kQuotasMax) {
+        conflicts.push_back({"l1.quotas", "has more than 8 prefixes"});
+    }
+    std::vector<std::string> prefixes;
+    for (const std::string& text : config.l1.quotas) {
+        Quota quota;
+        if (!parse_quota(text, quota).empty()) continue;
+        if (std::find(prefixes.begin(), prefixes.end(), quota.prefix) != prefixes.end()) {
+            conflicts.push_back({"l1.quotas", "has \"" + quota.prefix + "\" twice"});
+        }
+        if (quota.bytes > config.l1.bytes) {
+            conflicts.push_back(
+                {"l1.quotas", "\"" + quota.prefix + "\" may take more than all of l1.bytes"});
+        }
+        prefixes.push_back(quota.prefix);
+    }
+}
+
 void check_l2(const Config& config, Conflicts& conflicts) {
     const L2& l2 = config.l2;
     if (l2.reconnect_min_ms > l2.reconnect_max_ms) {
@@ -197,6 +218,7 @@ std::vector<Conflict> find_conflicts(const Config& config) {
     check_drivers(config, conflicts);
     check_ip(config, conflicts);
     check_memory(config, conflicts);
+    check_quotas(config, conflicts);
     check_l2(config, conflicts);
     return conflicts;
 }

@@ -15,8 +15,6 @@ using stats::Counter;
 
 namespace {
 
-// One hit in so many is counted for the eviction policy; a power of two.
-constexpr uint64_t kTouchEvery = 8;
 // A standalone worker that has not been seen for so long may be dead.
 constexpr uint64_t kStandaloneTrustNs = 250 * base::kNsPerMs;
 
@@ -215,7 +213,7 @@ template <l1::By kBy>
         if (trusted && session.plain && session.in_flight == 0) [[likely]] {
             if (get.partition == &own_partition_) [[likely]] {
                 if (answer_quickly<l1::By::kOwner>(get)) [[likely]] {
-                    if (++touches_ % kTouchEvery == 0) own_partition_.touch(get.hash);
+                    if (touches_.wanted(get.candidate.frequency)) own_partition_.touch(get.hash);
                     continue;
                 }
             } else if (answer_quickly_foreign(get)) {

@@ -33,6 +33,7 @@
 #include "io/transport.h"
 #include "l1/partition.h"
 #include "l1/store.h"
+#include "l1/touch.h"
 #include "resp/command_table.h"
 #include "resp/parser.h"
 #include "shm/segment.h"
@@ -239,7 +240,7 @@ class Worker {
     uint64_t lease_until_ns_ = 0;
     uint32_t generation_ = 0;
     uint32_t open_sessions_ = 0;
-    uint64_t touches_ = 0;
+    l1::TouchSampler touches_;
     // Since they were last published; [1]: of busy polls.
     uint64_t polls_[2] = {0, 0};
     uint64_t cycles_[2] = {0, 0};

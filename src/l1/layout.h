@@ -134,7 +134,9 @@ struct SegmentInfo {
     uint32_t live_items;
     uint32_t next_free;    // segment number plus one
     uint64_t deadline_ms;  // the latest in it; kSegmentNever when something never expires; 0: empty
-    uint64_t reserved[3];
+    uint32_t log;          // of the eviction policy, or of a prefix with a quota
+    uint32_t reserved0;
+    uint64_t reserved[2];
 };
 static_assert(sizeof(SegmentInfo) == 64);
 

@@ -11,7 +11,8 @@ namespace cachee::l1 {
 
 namespace {
 
-const FifoMergePolicy kDefaultPolicy;
+// It has no state.
+FifoMergePolicy default_policy;
 
 // Items per call: a few microseconds.
 constexpr uint32_t kMaintainBudget = 64;
@@ -40,7 +41,7 @@ Partition::Partition(uint8_t* file, PartitionHeader* header, uint64_t item_bytes
     CACHEE_ASSERT(item_bytes_max + kItemHeaderBytes <= segments_.item_bytes_max());
     segments_wanted_.store(segments_.target(), std::memory_order_relaxed);
     index_.reset_overflow_list();
-    reclaimer_.set_policy(&kDefaultPolicy);
+    set_policy(nullptr);
 }
 
 void Partition::set_counters(stats::WorkerCounters* counters) noexcept {
@@ -55,13 +56,51 @@ void Partition::publish_trust(uint64_t until_ns, uint32_t generation) noexcept {
     header_->trusted_until_ns.store(until_ns, std::memory_order_release);
 }
 
-void Partition::set_policy(const EvictionPolicy* policy) noexcept {
-    reclaimer_.set_policy(policy != nullptr ? policy : &kDefaultPolicy);
+void Partition::set_policy(EvictionPolicy* policy) noexcept {
+    policy_ = policy != nullptr ? policy : &default_policy;
+    reclaimer_.set_policy(policy_);
+    segments_.set_policy_logs(policy_->logs());
+    policy_->attach(segments_.view());
+}
+
+void Partition::choose_policy(Eviction kind) {
+    auto policy = make_policy(kind, uint64_t{header_->bucket_count} * kSlotsPlanned);
+    set_policy(policy.get());
+    own_policy_ = std::move(policy);
+}
+
+base::Status Partition::set_quotas(std::span<const Quota> quotas) {
+    const uint64_t segment_bytes = segments_.segment_bytes();
+    for (const Quota& quota : quotas) {
+        if (quota.bytes / segment_bytes >= kQuotaSegmentsMin) continue;
+        return base::Error{"l1.quotas: \"" + quota.prefix + "\" has " +
+                           std::to_string(quota.bytes) + " bytes a worker, but needs at least " +
+                           std::to_string(kQuotaSegmentsMin) + " segments of " +
+                           std::to_string(segment_bytes) +
+                           "; raise it, or lower l1.item_bytes_max"};
+    }
+    quotas_.set(quotas);
+    for (uint32_t i = 0; i < quotas.size(); ++i) {
+        // One less: a merge may write to a new segment before it frees an old one.
+        const uint64_t segments = quotas[i].bytes / segment_bytes - 1;
+        segments_.set_limit(kPolicyLogsMax + i, static_cast<uint32_t>(std::min<uint64_t>(
+                                                    segments, segments_.count_max())));
+    }
+    return {};
+}
+
+uint64_t Partition::quota_bytes() const noexcept {
+    uint64_t segments = 0;
+    for (uint32_t log = kPolicyLogsMax; log < kLogsMax; ++log) {
+        segments += segments_.view().logs[log].segments;
+    }
+    return segments * segments_.segment_bytes();
 }
 
 void Partition::publish_gauges() noexcept {
     if (counters_ == nullptr) return;
     const uint64_t segment_bytes = segments_.segment_bytes();
+    counters_->set(stats::Counter::l1_quota_bytes, quota_bytes());
     counters_->set(stats::Counter::l1_items, segments_.items());
     counters_->set(stats::Counter::l1_bytes_used,
                    (segments_.count() - segments_.free_count()) * segment_bytes);
@@ -99,27 +138,40 @@ PutStatus Partition::put(uint64_t hash, std::string_view key, std::string_view v
     if (reclaimer_.memory_is_low()) {
         reclaimer_.step(now_ms, std::min(kPutBudget + bytes / kPutBytesPerVisit, kPutBudgetMax));
     }
+    Index::Position at = index_.find_key(hash, key);
+    const uint32_t log = log_for(hash, key, at);
     uint64_t offset = 0;
-    if (!segments_.allocate(ttl_class, bytes, false, &offset) &&
-        !(reclaimer_.make_room(now_ms) && segments_.allocate(ttl_class, bytes, false, &offset))) {
-        erase(hash, key);
-        count(stats::Counter::l1_put_failures);
-        return PutStatus::kNoMemory;
+    if (!segments_.allocate(segments_.place_of(log, ttl_class), bytes, false, &offset)) {
+        if (!reclaimer_.make_room(log, now_ms) ||
+            !segments_.allocate(segments_.place_of(log, ttl_class), bytes, false, &offset)) {
+            erase(hash, key);
+            count(stats::Counter::l1_put_failures);
+            if (log >= kPolicyLogsMax) count(stats::Counter::l1_quota_refused);
+            return PutStatus::kNoMemory;
+        }
+        at = index_.find_key(hash, key);  // it may have been moved, or dropped
     }
     write_item(segments_.item(offset), key, value, deadline40, generation);
     segments_.add_live(offset, bytes, deadline40);
 
-    Index::Position at = index_.find_key(hash, key);
     const bool known = at.bucket != nullptr;
     if (!known) at = index_.place_for(hash);
     const uint64_t old_slot = Index::load(at);
-    index_.replace(hash, at, make_slot(hash, 0, offset));
+    index_.replace(hash, at, make_slot(hash, known ? frequency_of(old_slot) : 0, offset));
     if (old_slot != 0) {
         remove_item(offset_of(old_slot));
         if (!known) count(stats::Counter::l1_evicted);  // the chain was at its limit
     }
     count(stats::Counter::l1_puts);
     return PutStatus::kStored;
+}
+
+// Another value of a key stays where the key has got to.
+uint32_t Partition::log_for(uint64_t hash, std::string_view key, Index::Position known) noexcept {
+    const uint32_t quota = quotas_.log_of(key);
+    if (quota != QuotaTable::kNoQuota) return quota;
+    if (known.bucket == nullptr) return policy_->log_of_new(hash);
+    return segments_.log_of(offset_of(Index::load(known)));
 }
 
 bool Partition::erase(uint64_t hash, std::string_view key) noexcept {

@@ -8,11 +8,16 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string_view>
 
+#include "base/result.h"
 #include "l1/eviction_policy.h"
 #include "l1/index.h"
 #include "l1/layout.h"
+#include "l1/policies.h"
+#include "l1/quota.h"
 #include "l1/racy.h"
 #include "l1/reclaim.h"
 #include "l1/segments.h"
@@ -31,6 +36,7 @@ struct Candidate {
     const Bucket* bucket = nullptr;  // the chain's first
     const uint8_t* item = kNoItem;   // of the first slot in it whose tag fits
     uint32_t version = 0;
+    uint32_t frequency = 0;  // noted hits of that slot, for TouchSampler
 };
 
 class Partition {
@@ -134,11 +140,20 @@ class Partition {
     void publish_trust(uint64_t until_ns, uint32_t generation) noexcept;
 
     void set_counters(stats::WorkerCounters* counters) noexcept;  // borrowed; nullptr: none
-    void set_policy(const EvictionPolicy* policy) noexcept;       // borrowed; nullptr: the default
+    // Before the first put: a policy of its own, with the memory it needs.
+    void choose_policy(Eviction kind);
+    // Before the first put: at most so many bytes of segments for keys with these prefixes, the
+    // longest that fits. An error says which is too small for this store.
+    base::Status set_quotas(std::span<const Quota> quotas);
+    // Held by keys with a quota, in whole segments.
+    uint64_t quota_bytes() const noexcept;
+    // Borrowed, and this partition's alone; nullptr: the default.
+    void set_policy(EvictionPolicy* policy) noexcept;
     // Items in the index, expired ones not yet reclaimed included.
     uint64_t items() const noexcept { return segments_.items(); }
     uint64_t item_bytes_max() const noexcept { return item_bytes_max_; }
     const Segments& segments() const noexcept { return segments_; }
+    const Reclaimer& reclaimer() const noexcept { return reclaimer_; }
 
   private:
     template <By kBy>
@@ -168,6 +183,7 @@ class Partition {
     }
     void note_generation(uint32_t generation) noexcept;
     void remove_item(uint64_t offset) noexcept;
+    uint32_t log_for(uint64_t hash, std::string_view key, Index::Position known) noexcept;
     void publish_gauges() noexcept;
     [[gnu::cold]] void follow_resize() noexcept;
     void count(stats::Counter counter) noexcept {
@@ -177,6 +193,9 @@ class Partition {
     Index index_;
     Segments segments_;
     Reclaimer reclaimer_;
+    EvictionPolicy* policy_ = nullptr;
+    std::unique_ptr<EvictionPolicy> own_policy_;
+    QuotaTable quotas_;
     PartitionHeader* header_;
     stats::WorkerCounters* counters_ = nullptr;
     uint64_t item_bytes_max_;
@@ -210,8 +229,11 @@ template <By kBy>
         found.version = bucket.version.load(std::memory_order_acquire) & ~1U;
     }
     const uint32_t mask = Index::matches(bucket, tag_of(hash));
-    if (mask != 0) [[likely]]
-        found.item = index_.item_at(Index::slot_word(bucket, mask));
+    if (mask != 0) [[likely]] {
+        const uint64_t slot = Index::slot_word(bucket, mask);
+        found.item = index_.item_at(slot);
+        found.frequency = frequency_of(slot);
+    }
     return found;
 }
 

@@ -11,8 +11,15 @@ namespace cachee::l1 {
 
 namespace {
 
-// A merge keeps at most this share of its victims' capacity: what it costs to get the rest back.
-constexpr uint32_t kKeepPercentMax = 50;
+// Merges keep at most this share of what they reclaim: what it costs to get the rest back.
+constexpr uint32_t kKeepPercentMax = 75;
+// What rounds that kept less leave to later ones, in segments.
+constexpr uint32_t kKeepCreditSegmentsMax = 4;
+// One segment in so many is kept free ahead of need.
+constexpr uint32_t kSegmentsPerFree = 64;
+constexpr uint32_t kFreeMax = 16;
+constexpr uint32_t kRoundsMax = 64;
+constexpr uint32_t kRoomBudget = 1024;
 // Segments looked at for the price of one item.
 constexpr uint32_t kScanPerItem = 16;
 
@@ -24,8 +31,9 @@ Reclaimer::Reclaimer(Index* index, Segments* segments, uint64_t hash_seed)
 }
 
 void Reclaimer::resized() noexcept {
-    low_water_ = kSegmentsReserved + std::clamp(segments_->target() / 32, 1U, 16U);
-    group_size_ = std::clamp(segments_->target() / 8, 1U, kGroupMax);
+    low_water_ =
+        kSegmentsReserved + std::clamp(segments_->target() / kSegmentsPerFree, 1U, kFreeMax);
+    group_limit_ = std::clamp(segments_->target() / 8, 1U, kGroupMax);
 }
 
 uint32_t Reclaimer::rank_bucket(uint32_t rank) noexcept {
@@ -35,16 +43,6 @@ uint32_t Reclaimer::rank_bucket(uint32_t rank) noexcept {
     return (width - 2) * 4 + ((rank >> (width - 3)) & 3);
 }
 
-SegmentView Reclaimer::view_of(uint32_t segment) const noexcept {
-    const SegmentInfo& info = segments_->info(segment);
-    return {.segment = segment,
-            .sealed_order = info.sealed_order,
-            .items = info.live_items,
-            .live_bytes = info.live_bytes,
-            .capacity_bytes = segments_->segment_bytes(),
-            .deadline_ms = info.deadline_ms == kSegmentNever ? 0 : info.deadline_ms};
-}
-
 void Reclaimer::begin_scan() noexcept {
     state_ = State::kScan;
     scan_cursor_ = 0;
@@ -52,44 +50,44 @@ void Reclaimer::begin_scan() noexcept {
     scan_urgency_ = Urgency::kNone;
     victim_count_ = 0;
     victim_ = 0;
+    for (Oldest& oldest : oldest_) oldest.count = oldest.next = 0;
     // What is put while the scan is on its way lowers this again.
     segments_->set_next_due_ms(UINT64_MAX);
 }
 
-// The more urgent displace the others; candidates for a merge stay ordered, the first to go first.
+void Reclaimer::keep_oldest(uint32_t segment) noexcept {
+    const SegmentInfo& info = segments_->info(segment);
+    Oldest& oldest = oldest_[info.log];
+    uint32_t at = oldest.count;
+    while (at > 0 && info.sealed_order < oldest.sealed[at - 1].order) --at;
+    if (at == kOldestMax) return;
+    oldest.count = std::min(oldest.count + 1, kOldestMax);
+    for (uint32_t i = oldest.count - 1; i > at; --i) oldest.sealed[i] = oldest.sealed[i - 1];
+    oldest.sealed[at] = {segment, info.sealed_order};
+}
+
+// The more urgent displace the others.
 void Reclaimer::consider(uint32_t segment, uint64_t now_ms) noexcept {
     const SegmentInfo& info = segments_->info(segment);
     if (info.state != SegmentState::kActive && info.state != SegmentState::kSealed) return;
     if (info.live_items == 0) return;
-    const bool expired = now_ms >= info.deadline_ms;
-    if (expired && info.state == SegmentState::kActive) segments_->seal_class(info.ttl_class);
-    if (!expired) scan_due_ms_ = std::min(scan_due_ms_, info.deadline_ms);
-    if (info.state != SegmentState::kSealed) return;
-    const Urgency urgency = expired                          ? Urgency::kExpired
-                            : segment >= segments_->target() ? Urgency::kRetiring
-                                                             : Urgency::kNone;
-    if (urgency > scan_urgency_) {
-        scan_urgency_ = urgency;
-        victim_count_ = 0;
-    }
-    if (urgency != scan_urgency_) return;
-    const uint32_t limit = expired ? kGroupMax : group_size_;
-    uint32_t at = victim_count_;
-    if (urgency == Urgency::kNone) {
-        const SegmentView view = view_of(segment);
-        while (at > 0 && policy_->evict_before(view, view_of(victims_[at - 1]))) --at;
-    }
-    if (at >= limit) {
-        if (expired) scan_due_ms_ = now_ms;  // more than fit: scan again
+    if (now_ms < info.deadline_ms) {
+        scan_due_ms_ = std::min(scan_due_ms_, info.deadline_ms);
+        if (info.state != SegmentState::kSealed) return;
+        if (segment < segments_->target()) return keep_oldest(segment);
+        if (scan_urgency_ == Urgency::kExpired) return;
+        scan_urgency_ = Urgency::kRetiring;
+        if (victim_count_ < group_limit_) victims_[victim_count_++] = {segment, info.sealed_order};
         return;
     }
-    victim_count_ = std::min(victim_count_ + 1, limit);
-    for (uint32_t i = victim_count_ - 1; i > at; --i) {
-        victims_[i] = victims_[i - 1];
-        victim_orders_[i] = victim_orders_[i - 1];
+    if (info.state == SegmentState::kActive) segments_->seal({info.log, info.ttl_class});
+    if (scan_urgency_ != Urgency::kExpired) victim_count_ = 0;
+    scan_urgency_ = Urgency::kExpired;
+    if (victim_count_ == kGroupMax) {
+        scan_due_ms_ = now_ms;  // more than fit: scan again
+    } else {
+        victims_[victim_count_++] = {segment, info.sealed_order};
     }
-    victims_[at] = segment;
-    victim_orders_[at] = info.sealed_order;
 }
 
 uint32_t Reclaimer::scan(uint64_t now_ms, uint32_t budget) noexcept {
@@ -104,33 +102,92 @@ uint32_t Reclaimer::scan(uint64_t now_ms, uint32_t budget) noexcept {
     if (scan_urgency_ == Urgency::kExpired ||
         (scan_urgency_ == Urgency::kRetiring && !memory_is_low())) {
         begin_victims(State::kExpire);
-    } else if (memory_is_low()) {
+    } else if (scan_urgency_ == Urgency::kRetiring) {
         begin_victims(State::kRank);
+    } else if (memory_is_low()) {
+        choose_victims(true);
     }
     return budget;
 }
 
+bool Reclaimer::is_sealed_still(const Sealed& sealed) const noexcept {
+    const SegmentInfo& info = segments_->info(sealed.segment);
+    return info.state == SegmentState::kSealed && info.sealed_order == sealed.order;
+}
+
+// nullptr: none, or none that the last scan kept.
+const Reclaimer::Sealed* Reclaimer::oldest_of(uint32_t log) noexcept {
+    Oldest& oldest = oldest_[log];
+    while (oldest.next < oldest.count && !is_sealed_still(oldest.sealed[oldest.next])) {
+        ++oldest.next;
+    }
+    return oldest.next < oldest.count ? &oldest.sealed[oldest.next] : nullptr;
+}
+
+// More segments of these logs may be full than the last scan kept.
+bool Reclaimer::is_used_up(uint32_t logs) noexcept {
+    for (uint32_t log = 0; log < kLogsMax; ++log) {
+        if ((logs >> log & 1) == 0) continue;
+        if (oldest_of(log) == nullptr && oldest_[log].count == kOldestMax) return true;
+    }
+    return false;
+}
+
+// Adds the oldest segment of the logs to the victims.
+bool Reclaimer::take_oldest(uint32_t logs) noexcept {
+    uint32_t chosen = kLogsMax;
+    const Sealed* first = nullptr;
+    for (uint32_t log = 0; log < kLogsMax; ++log) {
+        if ((logs >> log & 1) == 0) continue;
+        const Sealed* sealed = oldest_of(log);
+        if (sealed == nullptr || (first != nullptr && first->order < sealed->order)) continue;
+        first = sealed;
+        chosen = log;
+    }
+    if (first == nullptr) return false;
+    victims_[victim_count_++] = *first;
+    ++oldest_[chosen].next;
+    return true;
+}
+
+// From what the last scan found; leaves the state as it is when that does not do.
+void Reclaimer::choose_victims(bool scanned_just_now) noexcept {
+    const uint32_t group = std::min(policy_->group_max(), group_limit_);
+    // Whoever is at its quota makes room itself.
+    for_quota_ = segments_->full_logs() != 0;
+    const uint32_t logs = for_quota_ ? segments_->full_logs() : policy_->victim_logs();
+    victim_count_ = 0;
+    if (!scanned_just_now && is_used_up(logs)) return;
+    while (victim_count_ < group && take_oldest(logs)) {
+    }
+    const bool others_too = scanned_just_now && segments_->free_count() < low_water_;
+    if (victim_count_ == 0 && others_too) take_oldest(EvictionPolicy::kAllLogs);
+    begin_victims(State::kRank);
+}
+
 // Takes the chosen segments out of circulation; those that went another way meanwhile are left out.
-bool Reclaimer::begin_victims(State state) noexcept {
+void Reclaimer::begin_victims(State state) noexcept {
     uint32_t taken = 0;
     for (uint32_t i = 0; i < victim_count_; ++i) {
-        const SegmentInfo& info = segments_->info(victims_[i]);
-        if (info.state != SegmentState::kSealed || info.sealed_order != victim_orders_[i]) continue;
-        segments_->begin_reclaim(victims_[i]);
+        if (!is_sealed_still(victims_[i])) continue;
+        segments_->begin_reclaim(victims_[i].segment);
         victims_[taken++] = victims_[i];
     }
     victim_count_ = taken;
     victim_ = 0;
     cursor_ = 0;
-    if (taken == 0) return false;
+    if (taken == 0) return;
     if (state == State::kRank) std::memset(rank_bytes_, 0, sizeof rank_bytes_);
     state_ = state;
-    return true;
 }
 
 void Reclaimer::choose_threshold() noexcept {
+    const uint64_t segment_bytes = segments_->segment_bytes();
+    const uint64_t credit_max = segment_bytes * kKeepCreditSegmentsMax;
     const uint64_t keep_bytes =
-        uint64_t{segments_->segment_bytes()} * victim_count_ * kKeepPercentMax / 100;
+        std::min(keep_credit_ + segment_bytes * victim_count_ * kKeepPercentMax / 100, credit_max);
+    keep_bytes_max_ = keep_bytes;
+    kept_bytes_ = 0;
     uint64_t above = 0;
     threshold_ = kRankBuckets;
     allowance_ = 0;
@@ -146,13 +203,14 @@ void Reclaimer::choose_threshold() noexcept {
 void Reclaimer::finish_victim() noexcept {
     cursor_ = 0;
     ++victim_;
-    if (state_ != State::kRank) segments_->end_reclaim(victims_[victim_ - 1]);
+    if (state_ != State::kRank) segments_->end_reclaim(victims_[victim_ - 1].segment);
     if (victim_ < victim_count_) return;
     victim_ = 0;
     if (state_ == State::kRank) {
         choose_threshold();
         state_ = State::kMove;
     } else {
+        if (state_ == State::kMove) keep_credit_ = keep_bytes_max_ - kept_bytes_;
         state_ = State::kIdle;
     }
 }
@@ -161,7 +219,7 @@ void Reclaimer::finish_victim() noexcept {
 uint32_t Reclaimer::visit(uint64_t now_ms, uint32_t budget) noexcept {
     Candidate batch[kBatch];
     uint32_t count = 0;
-    const uint32_t segment = victims_[victim_];
+    const uint32_t segment = victims_[victim_].segment;
     const uint64_t segment_offset = uint64_t{segment} * segments_->segment_bytes();
     const uint32_t used = segments_->info(segment).used_bytes;
     while (count < kBatch && count < budget) {
@@ -197,6 +255,7 @@ void Reclaimer::handle(const Candidate& candidate, uint64_t now_ms) noexcept {
         return;
     }
     const ItemView view{.hash = candidate.hash,
+                        .log = segments_->info(victims_[victim_].segment).log,
                         .bytes = header.bytes(),
                         .deadline_ms = header.deadline40 == kNoDeadline ? 0 : header.deadline40,
                         .frequency = frequency_of(Index::load(at))};
@@ -204,27 +263,40 @@ void Reclaimer::handle(const Candidate& candidate, uint64_t now_ms) noexcept {
     if (state_ == State::kRank) {
         rank_bytes_[rank_bucket(rank)] += header.bytes();
     } else {
-        move(candidate, at, rank);
+        move(candidate, view, at, rank);
     }
 }
 
-void Reclaimer::move(const Candidate& candidate, Index::Position at, uint32_t rank) noexcept {
+bool Reclaimer::is_kept(uint32_t rank, uint32_t bytes) noexcept {
+    if (state_ == State::kExpire) return true;
+    const uint32_t bucket = rank_bucket(rank);
+    if (bucket < threshold_ || (bucket == threshold_ && allowance_ < bytes)) return false;
+    // An item hit since the ranks were counted is above the threshold without being allowed for.
+    if (kept_bytes_ + bytes > keep_bytes_max_) return false;
+    if (bucket == threshold_) allowance_ -= bytes;
+    kept_bytes_ += bytes;
+    return true;
+}
+
+void Reclaimer::move(const Candidate& candidate, const ItemView& view, Index::Position at,
+                     uint32_t rank) noexcept {
     const uint32_t bytes = candidate.header.bytes();
-    if (state_ == State::kMove) {
-        const uint32_t bucket = rank_bucket(rank);
-        const bool keep = bucket > threshold_ || (bucket == threshold_ && allowance_ >= bytes);
-        if (!keep) return drop(candidate, at, stats::Counter::l1_evicted);
-        if (bucket == threshold_) allowance_ -= bytes;
-    }
+    const bool merging = state_ == State::kMove;
     uint64_t offset = 0;
-    const uint32_t ttl_class = segments_->info(victims_[victim_]).ttl_class;
-    if (!segments_->allocate(ttl_class, bytes, true, &offset)) {
+    const SegmentInfo& info = segments_->info(victims_[victim_].segment);
+    const uint32_t log =
+        merging && view.log < kPolicyLogsMax ? policy_->log_of_kept(view) : view.log;
+    if (!is_kept(rank, bytes) ||
+        !segments_->allocate(segments_->place_of(log, info.ttl_class), bytes, true, &offset)) {
+        if (merging) policy_->dropped(view);
         return drop(candidate, at, stats::Counter::l1_evicted);
     }
+    moved_bytes_ += bytes;
+    const uint32_t frequency = merging ? policy_->frequency_of_kept(view) : view.frequency;
     const uint8_t* old_item = segments_->item(candidate.offset);
     std::memcpy(segments_->item(offset), old_item, bytes);
     segments_->add_live(offset, bytes, read_header(old_item).deadline40);
-    index_->replace(candidate.hash, at, make_slot(candidate.hash, 0, offset));
+    index_->replace(candidate.hash, at, make_slot(candidate.hash, frequency, offset));
     segments_->remove_live(candidate.offset, bytes);
 }
 
@@ -232,7 +304,9 @@ void Reclaimer::drop(const Candidate& candidate, Index::Position at,
                      stats::Counter counter) noexcept {
     index_->unlink(candidate.hash, at);
     segments_->remove_live(candidate.offset, candidate.header.bytes());
-    if (counters_ != nullptr) counters_->add(counter);
+    if (counters_ == nullptr) return;
+    counters_->add(counter);
+    if (for_quota_ && state_ == State::kMove) counters_->add(stats::Counter::l1_quota_evicted);
 }
 
 uint32_t Reclaimer::step(uint64_t now_ms, uint32_t budget) noexcept {
@@ -241,6 +315,10 @@ uint32_t Reclaimer::step(uint64_t now_ms, uint32_t budget) noexcept {
             case State::kIdle: {
                 if (!work_is_due(now_ms)) return budget;
                 const uint32_t free_before = segments_->free_count();
+                if (now_ms < segments_->next_due_ms() && segments_->to_empty() == 0) {
+                    choose_victims(false);
+                }
+                if (state_ != State::kIdle) break;
                 begin_scan();
                 budget = scan(now_ms, budget);
                 // Nothing to take, although memory is low: more of the same would not help.
@@ -260,24 +338,20 @@ uint32_t Reclaimer::step(uint64_t now_ms, uint32_t budget) noexcept {
     return 0;
 }
 
-bool Reclaimer::make_room(uint64_t now_ms) noexcept {
-    // A round ends after a bounded number of items; two rounds free more than they write, unless
-    // every item is as large as a segment.
-    for (uint32_t round = 0; round < 4; ++round) {
-        if (segments_->free_count() > kSegmentsReserved) return true;
-        if (state_ == State::kIdle) begin_scan();
-        while (state_ != State::kIdle && segments_->free_count() <= kSegmentsReserved) {
-            step(now_ms, 1024);
-            if (state_ == State::kIdle) break;
-        }
-        if (segments_->free_count() > kSegmentsReserved) return true;
+bool Reclaimer::make_room(uint32_t log, uint64_t now_ms) noexcept {
+    // A round ends after a bounded number of items. What rounds keep is bounded by the credit and a
+    // share of what they take, so that after some there is a segment more.
+    for (uint32_t round = 0; round < kRoundsMax; ++round) {
+        if (has_room(log)) return true;
+        do {
+            step(now_ms, kRoomBudget);
+        } while (state_ != State::kIdle && !has_room(log));
+        if (has_room(log)) return true;
         // Only segments that are still being filled are left: seal them, so that they can be
         // chosen.
-        for (uint32_t ttl_class = 0; ttl_class < segments_->class_count(); ++ttl_class) {
-            segments_->seal_class(ttl_class);
-        }
+        if (victim_count_ == 0) segments_->seal_all();
     }
-    return segments_->free_count() > kSegmentsReserved;
+    return has_room(log);
 }
 
 }  // namespace cachee::l1

@@ -12,7 +12,7 @@ namespace cachee::l1 {
 namespace {
 
 // Where an item of `bytes` goes when the log stands at `cursor`: small items stay within a line.
-uint32_t place(uint32_t cursor, uint32_t bytes) {
+uint32_t start_of_next(uint32_t cursor, uint32_t bytes) {
     const auto start = static_cast<uint32_t>(base::align_up(cursor, kItemAlignment));
     if (bytes <= base::kCacheLine && start % base::kCacheLine + bytes > base::kCacheLine) {
         return static_cast<uint32_t>(base::align_up(start, base::kCacheLine));
@@ -33,11 +33,17 @@ Segments::Segments(SegmentInfo* table, uint8_t* memory, uint32_t count_max, uint
       bytes_log2_(bytes_log2),
       pins_(std::make_unique<std::atomic<uint32_t>[]>(count_max)) {
     CACHEE_ASSERT(count_min <= in_use && in_use <= count_max);
-    // Each class holds one partly filled segment: few segments, few classes.
-    class_count_ = std::clamp(count_min / 8, 1U, kTtlClassesMax);
     pinned_max_.store(in_use / kSegmentsPerPinned, std::memory_order_relaxed);
     for (uint32_t segment = in_use; segment < count_max; ++segment) retire(segment);
     clear();
+    set_policy_logs(1);
+}
+
+void Segments::set_policy_logs(uint32_t logs) noexcept {
+    CACHEE_ASSERT(logs <= kPolicyLogsMax);
+    seal_all();
+    // Each class holds one partly filled segment: few segments, few classes.
+    class_count_ = std::clamp(count_min_ / (8 * logs), 1U, kTtlClassesMax);
 }
 
 uint32_t Segments::class_of(uint64_t deadline40, uint64_t now_ms) const noexcept {
@@ -48,13 +54,24 @@ uint32_t Segments::class_of(uint64_t deadline40, uint64_t now_ms) const noexcept
     return 1 + scale * (class_count_ - 1) / 16;
 }
 
-bool Segments::open(uint32_t ttl_class, bool reclaiming) noexcept {
+void Segments::set_limit(uint32_t log, uint32_t segments) noexcept {
+    limits_[log] = segments;
+    note_use(log);
+}
+
+void Segments::note_use(uint32_t log) noexcept {
+    const bool full = limits_[log] != 0 && logs_[log].segments >= limits_[log];
+    full_logs_ = (full_logs_ & ~(1U << log)) | (uint32_t{full} << log);
+}
+
+bool Segments::open(Place place, bool reclaiming) noexcept {
     const uint32_t kept = reclaiming ? 0 : kSegmentsReserved;
+    if (!reclaiming && (full_logs_ >> place.log & 1) != 0) return false;
     if (aside_head_ != 0) take_back_unpinned();
     set_pinned_aside();  // pinned since it was freed, by a reader that has not looked again yet
     // The full one is sealed only once there is another: nothing changes when there is none.
     if (free_count_ <= kept) return false;
-    seal_class(ttl_class);
+    seal(place);
     const uint32_t segment = free_head_ - 1;
     SegmentInfo& info = table_[segment];
     CACHEE_ASSERT(info.state == SegmentState::kFree);
@@ -62,15 +79,17 @@ bool Segments::open(uint32_t ttl_class, bool reclaiming) noexcept {
     --free_count_;
     info = SegmentInfo{};
     info.state = SegmentState::kActive;
-    info.ttl_class = ttl_class;
-    active_[ttl_class] = segment;
+    info.ttl_class = place.ttl_class;
+    info.log = place.log;
+    active_[place.log][place.ttl_class] = segment;
+    ++logs_[place.log].segments;
+    note_use(place.log);
     return true;
 }
 
-bool Segments::allocate(uint32_t ttl_class, uint32_t bytes, bool reclaiming,
-                        uint64_t* offset) noexcept {
+bool Segments::allocate(Place place, uint32_t bytes, bool reclaiming, uint64_t* offset) noexcept {
     CACHEE_DASSERT(bytes <= segment_bytes());
-    uint32_t segment = active_[ttl_class];
+    uint32_t segment = active_[place.log][place.ttl_class];
     uint32_t start = 0;
     if (segment != kNoSegment) {
         SegmentInfo& info = table_[segment];
@@ -78,11 +97,11 @@ bool Segments::allocate(uint32_t ttl_class, uint32_t bytes, bool reclaiming,
             info.used_bytes = 0;
             info.deadline_ms = 0;
         }
-        start = place(info.used_bytes, bytes);
+        start = start_of_next(info.used_bytes, bytes);
     }
     if (segment == kNoSegment || start + bytes > segment_bytes()) {
-        if (!open(ttl_class, reclaiming)) return false;
-        segment = active_[ttl_class];
+        if (!open(place, reclaiming)) return false;
+        segment = active_[place.log][place.ttl_class];
         start = 0;
     }
     SegmentInfo& info = table_[segment];
@@ -124,6 +143,12 @@ void Segments::remove_live(uint64_t offset, uint32_t bytes) noexcept {
 
 void Segments::release(uint32_t segment) noexcept {
     SegmentInfo& info = table_[segment];
+    const bool was_in_use =
+        info.state != SegmentState::kFree && info.state != SegmentState::kRetired;
+    if (was_in_use) {
+        --logs_[info.log].segments;
+        note_use(info.log);
+    }
     if (segment >= target_) {
         --to_empty_;
         retire(segment);
@@ -141,10 +166,18 @@ void Segments::release(uint32_t segment) noexcept {
     ++free_count_;
 }
 
-void Segments::seal_class(uint32_t ttl_class) noexcept {
-    const uint32_t segment = active_[ttl_class];
+void Segments::seal_all() noexcept {
+    for (uint32_t log = 0; log < kLogsMax; ++log) {
+        for (uint32_t ttl_class = 0; ttl_class < kTtlClassesMax; ++ttl_class) {
+            seal({log, ttl_class});
+        }
+    }
+}
+
+void Segments::seal(Place place) noexcept {
+    const uint32_t segment = active_[place.log][place.ttl_class];
     if (segment == kNoSegment) return;
-    active_[ttl_class] = kNoSegment;
+    active_[place.log][place.ttl_class] = kNoSegment;
     SegmentInfo& info = table_[segment];
     info.state = SegmentState::kSealed;
     info.sealed_order = ++seal_order_;
@@ -163,14 +196,19 @@ void Segments::end_reclaim(uint32_t segment) noexcept {
 }
 
 void Segments::clear() noexcept {
-    for (uint32_t& segment : active_) segment = kNoSegment;
+    for (auto& log : active_) std::fill(std::begin(log), std::end(log), kNoSegment);
+    std::fill(std::begin(logs_), std::end(logs_), MemoryView::Log{});
+    full_logs_ = 0;
     free_head_ = 0;
     free_count_ = 0;
     aside_head_ = 0;
     items_ = 0;
     next_due_ms_ = UINT64_MAX;
     to_empty_ = in_use_ - target_;
-    for (uint32_t segment = in_use_; segment > 0; --segment) release(segment - 1);
+    for (uint32_t segment = in_use_; segment > 0; --segment) {
+        table_[segment - 1].state = SegmentState::kFree;
+        release(segment - 1);
+    }
 }
 
 // --- size ---------------------------------------------------------------------------------------
@@ -213,9 +251,10 @@ void Segments::resize(uint32_t count) noexcept {
     for (uint32_t segment = target_; segment < in_use_; ++segment) {
         if (table_[segment].state != SegmentState::kRetired) ++to_empty_;
     }
-    for (uint32_t ttl_class = 0; ttl_class < class_count_; ++ttl_class) {
-        if (active_[ttl_class] != kNoSegment && active_[ttl_class] >= target_) {
-            seal_class(ttl_class);
+    for (uint32_t log = 0; log < kLogsMax; ++log) {
+        for (uint32_t ttl_class = 0; ttl_class < kTtlClassesMax; ++ttl_class) {
+            const uint32_t active = active_[log][ttl_class];
+            if (active != kNoSegment && active >= target_) seal({log, ttl_class});
         }
     }
     finish_resize();

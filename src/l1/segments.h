@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The segments of one partition: a log per TTL class, its free list, and the account of what is
-// live in each segment. Mechanism of allocation only: which segment goes when memory is short is
+// The segments of one partition: a log per TTL class (for each log that the eviction policy keeps
+// apart, and for each prefix with a quota), the free list, and the account of what is live in each
+// segment. Mechanism of allocation only: which segment goes when memory is short is
 // reclaim.h. Owner thread only.
 //
 //   free -> active (one per class, filled front to back) -> sealed -> [reclaiming ->] free
@@ -19,12 +20,16 @@
 
 #include "base/assert.h"
 #include "base/units.h"
+#include "l1/eviction_policy.h"
 #include "l1/layout.h"
 
 namespace cachee::l1 {
 
 inline constexpr uint32_t kNoSegment = UINT32_MAX;
 inline constexpr uint32_t kTtlClassesMax = 16;
+// Logs of the eviction policy, then one for each prefix with a quota.
+inline constexpr uint32_t kQuotasMax = 8;
+inline constexpr uint32_t kLogsMax = kPolicyLogsMax + kQuotasMax;
 // Kept back so that a merge always has somewhere to write.
 inline constexpr uint32_t kSegmentsReserved = 1;
 // One segment in so many may be pinned at a time: whoever reads slowly must not stop eviction.
@@ -52,9 +57,18 @@ class Segments {
     // 0: never expires. Items of one class end at about the same time.
     uint32_t class_of(uint64_t deadline40, uint64_t now_ms) const noexcept;
 
-    // Room for an item of `bytes` in the log of the class, or false: no segment left. The reserved
+    // Where items of one log and class are written. Prefixes with a quota have one class each: few
+    // segments, few classes.
+    struct Place {
+        uint32_t log;
+        uint32_t ttl_class;
+    };
+    Place place_of(uint32_t log, uint32_t ttl_class) const noexcept {
+        return {log, log < kPolicyLogsMax ? ttl_class : 0};
+    }
+    // Room for an item of `bytes` at the end of the log, or false: no segment left. The reserved
     // segment is given to the reclaimer only. REQUIRES: bytes <= segment_bytes().
-    bool allocate(uint32_t ttl_class, uint32_t bytes, bool reclaiming, uint64_t* offset) noexcept;
+    bool allocate(Place place, uint32_t bytes, bool reclaiming, uint64_t* offset) noexcept;
     // The item at `offset` is linked from the index / no longer linked from it. A segment where
     // nothing is live any more becomes free at once, unless the reclaimer holds it.
     void add_live(uint64_t offset, uint32_t bytes, uint64_t deadline40) noexcept;
@@ -62,9 +76,17 @@ class Segments {
     // An item already live got another deadline.
     void note_deadline(uint64_t offset, uint64_t deadline40) noexcept;
 
-    void seal_class(uint32_t ttl_class) noexcept;
-    uint32_t class_count() const { return class_count_; }
-    uint32_t active(uint32_t ttl_class) const { return active_[ttl_class]; }
+    uint32_t log_of(uint64_t offset) const noexcept { return table_[segment_of(offset)].log; }
+    void seal(Place place) noexcept;
+    void seal_all() noexcept;
+    // Of the eviction policy. Segments being filled are sealed: logs may mean something else now.
+    void set_policy_logs(uint32_t logs) noexcept;
+    // Above this many segments the log takes no new items, but what a merge keeps; 0: no limit.
+    void set_limit(uint32_t log, uint32_t segments) noexcept;
+    // A bit for each log at its limit.
+    uint32_t full_logs() const noexcept { return full_logs_; }
+    // Valid as long as this object stays where it is.
+    MemoryView view() const noexcept { return {logs_, kLogsMax, &target_, &items_}; }
     void begin_reclaim(uint32_t segment) noexcept;
     // REQUIRES: begin_reclaim() was called and nothing in it is live.
     void end_reclaim(uint32_t segment) noexcept;
@@ -102,7 +124,8 @@ class Segments {
         CACHEE_DASSERT(segment < count_max_);
         return segment;
     }
-    bool open(uint32_t ttl_class, bool reclaiming) noexcept;
+    bool open(Place place, bool reclaiming) noexcept;
+    void note_use(uint32_t log) noexcept;
     void release(uint32_t segment) noexcept;
     bool is_pinned(uint32_t segment) noexcept;
     void set_pinned_aside() noexcept;
@@ -123,7 +146,10 @@ class Segments {
     uint32_t free_head_ = 0;  // number plus one
     uint32_t free_count_ = 0;
     uint32_t aside_head_ = 0;  // free but pinned: not in the free list
-    uint32_t active_[kTtlClassesMax] = {};
+    uint32_t active_[kLogsMax][kTtlClassesMax] = {};
+    MemoryView::Log logs_[kLogsMax] = {};
+    uint32_t limits_[kLogsMax] = {};
+    uint32_t full_logs_ = 0;
     uint64_t seal_order_ = 0;
     uint64_t items_ = 0;
     uint64_t next_due_ms_ = UINT64_MAX;

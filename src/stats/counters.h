@@ -119,7 +119,10 @@ namespace cachee::stats {
     X(tcp_slow_readers_memory, "connections", "connections closed because the peer took no data and buffers ran short") \
     X(tcp_fin_wait_2_timeouts, "connections", "closed connections forgotten because the peer did not close its side") \
     X(values_lent, "values", "large values sent from where they lie in L1 instead of copied") \
-    X(values_lend_refused, "values", "large values copied because as many segments of L1 as may be were pinned")
+    X(values_lend_refused, "values", "large values copied because as many segments of L1 as may be were pinned") \
+    X(l1_quota_bytes, "bytes", "bytes of L1 segments that keys with a quota hold (gauge)") \
+    X(l1_quota_evicted, "items", "items evicted because their prefix had used up its quota") \
+    X(l1_quota_refused, "items", "writes that L1 could not take within a quota")
 
 // X(identifier, unit, meaning): written by the control plane's thread.
 #define CACHEE_CONTROL_COUNTERS(X) \

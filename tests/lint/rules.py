@@ -71,6 +71,8 @@ ALLOWED = {
     "tools": ["include", "shm", "stats", "config", "base"],
     # A composition root of its own: the client role of the same stack (docs/decisions).
     "tools/loadgen": ["tools", "io", "net", "resp", "drivers", "stats", "config/schema.h", "base"],
+    # Runs L1 itself over traces; the CLI hands over to it.
+    "tools/simulate": ["tools", "l1", "stats", "base"],
     "bin": ANYTHING,
     "tests": ANYTHING,
 }
@@ -101,8 +103,8 @@ def folder_of(path):
         return parts[1]
     if parts[0] == "drivers" and len(parts) > 2:
         return "drivers/" + parts[1]
-    if path.startswith("tools/loadgen/"):
-        return "tools/loadgen"
+    if path.startswith(("tools/loadgen/", "tools/simulate/")):
+        return "/".join(parts[:2])
     return parts[0] if parts[0] in ("include", "tools", "tests") else None
 
 

@@ -34,6 +34,7 @@ struct Shape {
     uint64_t keys;
     uint64_t value_bytes_max;
     uint64_t steps;
+    Eviction eviction = Eviction::kFifoMerge;
 };
 
 class Model {
@@ -49,6 +50,7 @@ class Model {
         store_->unlink();
         partition_ = &store_->partition(0);
         partition_->set_counters(&counters_);
+        partition_->choose_policy(shape.eviction);
     }
 
     void run() {
@@ -216,6 +218,13 @@ constexpr uint64_t kSteps = 1'500'000;
 
 TEST(L1Model, RandomOperations_SegmentsShort_EvictsAndNeverLies) {
     Model model(seed(), {2 << 20, 64, 40'000, 2000, kSteps});
+    model.run();
+    EXPECT_GT(model.evicted(), 1000U);
+    EXPECT_GT(model.expired(), 1000U);
+}
+
+TEST(L1Model, RandomOperations_S3Fifo_EvictsAndNeverLies) {
+    Model model(seed(), {2 << 20, 64, 40'000, 2000, kSteps, Eviction::kS3Fifo});
     model.run();
     EXPECT_GT(model.evicted(), 1000U);
     EXPECT_GT(model.expired(), 1000U);

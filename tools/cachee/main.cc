@@ -7,6 +7,7 @@
 
 #include "tools/cachee/commands.h"
 #include "tools/cachee/replay.h"
+#include "tools/simulate/simulate.h"
 
 namespace {
 
@@ -52,6 +53,48 @@ void add_replay_options(CLI::App& app, cachee::cli::ReplayOptions& options) {
         "do not populate L2: set through the target what a read does not find (the way without "
         "--through-l2)");
     app.add_flag("--json", options.json, "one JSON object instead of the table");
+}
+
+void add_simulate_options(CLI::App& app, cachee::simulate::SimulateOptions& options) {
+    app.add_option("TRACE", options.traces, "traces: CSV or oracleGeneral, plain or zstd")
+        ->required();
+    app.add_option("--policy", options.policies,
+                   "policies of l1.eviction, and textbook ones: ref-lru, ref-fifo, ref-sieve, "
+                   "ref-s3fifo, ref-belady")
+        ->delimiter(',')
+        ->required();
+    app.add_option("--size", options.sizes,
+                   "of L1 (64MiB), of the trace's footprint (1%), or in objects (5000objects)")
+        ->delimiter(',')
+        ->required();
+    app.add_option("--format", options.format, "of the traces; auto: by their names")
+        ->check(CLI::IsMember({"auto", "csv", "oracle"}))
+        ->capture_default_str();
+    app.add_option("--limit", options.limit, "first requests of a trace; 0: all")
+        ->capture_default_str();
+    app.add_option("--memory-max", options.memory_bytes_max, "bytes that a trace may take")
+        ->transform(CLI::AsSizeValue(false))
+        ->capture_default_str();
+    app.add_option("--partitions", options.partitions, "of L1: one for each worker")
+        ->check(CLI::Range(1, 64))
+        ->capture_default_str();
+    app.add_option("--item-bytes", options.unit_item_bytes,
+                   "an item of L1 where the trace has no sizes, its header included")
+        ->check(CLI::Range(64, 1 << 20))
+        ->capture_default_str();
+    app.add_option("--segments", options.segments,
+                   "of a partition, about; sizes in bytes of L1 "
+                   "have what the appliance gives them")
+        ->check(CLI::Range(4, 1 << 16))
+        ->capture_default_str();
+    app.add_option("--threads", options.threads, "caches simulated at a time; 0: one per core")
+        ->check(CLI::Range(0, 256))
+        ->capture_default_str();
+    app.add_flag("--ttl", options.use_ttl, "values expire as the trace says");
+    app.add_flag("--operations", options.operations,
+                 "sets and deletes are what they are; else every request is a look-up");
+    app.add_flag("--matrix", options.matrix, "a line for each size, a column for each policy");
+    app.add_flag("--json", options.json, "one JSON object a trace instead of the table");
 }
 
 }  // namespace
@@ -100,6 +143,12 @@ int main(int argc, char** argv) {
         app.add_subcommand("replay", "send the requests of an access trace and measure");
     add_replay_options(*replay_app, replay);
     replay_app->callback([&] { code = run_replay(replay); });
+
+    cachee::simulate::SimulateOptions simulate;
+    CLI::App* simulate_app =
+        app.add_subcommand("simulate", "miss ratios of eviction policies over access traces");
+    add_simulate_options(*simulate_app, simulate);
+    simulate_app->callback([&] { code = cachee::simulate::run_simulate(simulate); });
 
     app.add_subcommand("bench", "load a Redis-compatible server and measure");
 

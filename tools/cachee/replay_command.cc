@@ -2,7 +2,6 @@
 // `cachee replay`: loads the trace, deals its keys to the clients, runs them and reports. The
 // clients have a thread each; this one shows the progress and keeps the time.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <functional>
@@ -13,6 +12,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "tools/cachee/commands.h"
+#include "tools/cachee/progress.h"
 #include "tools/cachee/replay.h"
 #include "tools/cachee/replay_client.h"
 #include "tools/cachee/snapshot.h"
@@ -25,38 +25,6 @@ namespace {
 constexpr auto kProgressPeriod = std::chrono::milliseconds(50);
 // What was set in L2 directly becomes visible through the appliance after one invalidation delay.
 constexpr auto kSettleTime = std::chrono::milliseconds(300);
-constexpr int kBarCells = 30;
-
-// On stderr: a bar on a terminal, else a line for every tenth.
-class Progress {
-  public:
-    Progress(std::string what, uint64_t whole)
-        : what_(std::move(what)), whole_(whole), is_terminal_(colours_wanted(STDERR_FILENO)) {}
-
-    void show(uint64_t done) {
-        if (whole_ == 0) return;
-        const auto tenths = static_cast<int>(done * 10 / whole_);
-        if (!is_terminal_) {
-            if (tenths > shown_tenths_) fmt::print(stderr, "{}: {} %\n", what_, tenths * 10);
-        } else {
-            const auto cells = static_cast<int>(done * kBarCells / whole_);
-            fmt::print(stderr, "\r{} [{}{}] {:>3} % ({} of {})\x1b[K", what_,
-                       std::string(cells, '#'), std::string(kBarCells - cells, '.'),
-                       done * 100 / whole_, grouped(done), grouped(whole_));
-        }
-        shown_tenths_ = tenths;
-    }
-
-    void end() {
-        if (is_terminal_) fmt::print(stderr, "\r\x1b[K");
-    }
-
-  private:
-    std::string what_;
-    uint64_t whole_;
-    bool is_terminal_;
-    int shown_tenths_ = 0;
-};
 
 // Runs `work` for every client in a thread of its own; the first error, if any.
 base::Status run_clients(std::vector<std::unique_ptr<ReplayClient>>& clients, ReplayShared& shared,

@@ -10,7 +10,7 @@
 
 #include "config/address.h"
 #include "config/difference.h"
-#include "config/difference.h"
+#include "config/keys.h"
 
 namespace cachee::config {
 namespace {
@@ -84,6 +84,30 @@ struct FindingCase {
     const char* findings;
 };
 
+TEST_F(Loader, Quotas_Maps_AreReadAndChecked) {
+    Config config;
+    std::vector<Finding> findings;
+    ASSERT_TRUE(
+        load_text("l1:\n  eviction: s3_fifo\n  quotas:\n    - {prefix: \"sess:\", bytes: 64MiB}\n"
+                  "    - bytes: 1024\n      prefix: \"a b\"\n",
+                  "c.yaml", config, findings))
+        << findings.front().text();
+    EXPECT_EQ(config.l1.eviction, EvictionKind::kS3Fifo);
+    ASSERT_EQ(config.l1.quotas.size(), 2U);
+    Quota quota;
+    EXPECT_EQ(parse_quota(config.l1.quotas[0], quota), "");
+    EXPECT_EQ(quota.prefix, "sess:");
+    EXPECT_EQ(quota.bytes, 64 * kMiB);
+    EXPECT_EQ(parse_quota(config.l1.quotas[1], quota), "");
+    EXPECT_EQ(quota.prefix, "a b");
+    EXPECT_EQ(quota.bytes, 1024U);
+    EXPECT_FALSE(load_text("l1: {quotas: [{prefix: a, bytes: 1MiB}, {prefix: a, bytes: 1GiB}]}",
+                           "c.yaml", config, findings));
+    ASSERT_EQ(findings.size(), 2U);
+    EXPECT_EQ(findings[0].message, "has \"a\" twice");
+    EXPECT_EQ(findings[1].message, "\"a\" may take more than all of l1.bytes");
+}
+
 TEST_F(Loader, Values_Wrong_AreNamedWithWhatIsAllowed) {
     const FindingCase cases[] = {
         {"listen:\n  port: seven",
@@ -116,6 +140,16 @@ TEST_F(Loader, Values_Wrong_AreNamedWithWhatIsAllowed) {
         {"tcp: {verify_checksums: maybe}",
          "c.yaml:1: tcp.verify_checksums: \"maybe\" is neither true "
          "nor false; allowed: true or false"},
+        {"l1: {quotas: [{prefix: \"a:\"}]}",
+         "c.yaml:1: l1.quotas: \"[?]\" has an element that has bytes that are no size (a whole "
+         "number, or one with KiB, MiB or GiB); allowed: a list of {prefix: \"sess:\", bytes: "
+         "64MiB}"},
+        {"l1: {quotas: [{prefix: a, size: 1MiB}]}",
+         "c.yaml:1: l1.quotas: \"[?]\" has an element with something else than prefix and bytes; "
+         "allowed: a list of {prefix: \"sess:\", bytes: 64MiB}"},
+        {"l1: {quotas: [sess]}",
+         "c.yaml:1: l1.quotas: \"[sess]\" has an element that has no prefix or no bytes; "
+         "allowed: a list of {prefix: \"sess:\", bytes: 64MiB}"},
         {"driver: rdma",
          "c.yaml:1: driver: \"rdma\" is not known; allowed: one of: socket, dpdk, sim"},
         {"sim: {loss: 0.6}", "c.yaml:1: sim.loss: \"0.6\" is out of range; allowed: 0..0.5"},
