@@ -142,6 +142,8 @@ struct L1 {
     uint64_t item_bytes_max = 1 * kMiB;      // key + value; larger values are not cached
     EvictionKind eviction = EvictionKind::kFifoMerge;
     uint64_t ttl_max_ms = 0;                 // cap on how long anything is kept without L2; 0: none
+    std::string readers_group;               // unix group that may read L1 with libcachee; empty: only
+                                             // the data plane's own
 };
 
 struct L2 {

@@ -266,7 +266,6 @@ bool Reader::check(AttachError* error) {
     const auto offset = racy_load<uint64_t>(&header->partitions_offset);
     hash_seed_ = racy_load<uint64_t>(&header->hash_seed);
     created_wall_ms_ = racy_load<uint64_t>(&header->created_wall_ms);
-    creator_pid_ = racy_load<uint32_t>(&header->creator_pid);
     partition_count_ = racy_load<uint32_t>(&header->partition_count);
     bool sound = file_bytes == bytes_ && partition_count_ >= 1 &&
                  partition_count_ <= kPartitionsMax && offset % alignof(PartitionHeader) == 0 &&
@@ -314,7 +313,8 @@ bool Reader::is_current() const noexcept {
     return racy_load<uint64_t>(&header->magic) == kMagic &&
            racy_load<uint32_t>(&header->layout_version) == kLayoutVersion &&
            racy_load<uint64_t>(&header->created_wall_ms) == created_wall_ms_ &&
-           racy_load<uint32_t>(&header->creator_pid) == creator_pid_;
+           racy_load<uint64_t>(&header->hash_seed) == hash_seed_ &&
+           racy_load<uint32_t>(&header->partition_count) == partition_count_;
 }
 
 Reader::~Reader() {

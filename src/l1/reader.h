@@ -117,7 +117,6 @@ class Reader {
     uint64_t device_ = 0;
     uint64_t inode_ = 0;
     uint64_t created_wall_ms_ = 0;
-    uint32_t creator_pid_ = 0;
     uint32_t partition_count_ = 0;
     uint64_t hash_seed_ = 0;
     View views_[kPartitionsMax] = {};
