@@ -37,10 +37,11 @@ HintSender::~HintSender() {
 
 void HintSender::send_cold() noexcept {
     block_.stamp = rng_.next() | 1;
-    const off_t at = static_cast<off_t>(next_block_) * static_cast<off_t>(sizeof block_);
+    const HintBlock block = block_;
+    const off_t at = static_cast<off_t>(next_block_) * static_cast<off_t>(sizeof block);
     next_block_ = (next_block_ + 1) % kHintBlocks;
     // A hint lost is a hint lost.
-    if (::pwrite(fd_, &block_, sizeof block_, at) == static_cast<ssize_t>(sizeof block_)) {
+    if (::pwrite(fd_, &block, sizeof block, at) == static_cast<ssize_t>(sizeof block)) {
         sent_ += count_;
     }
     count_ = 0;
