@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -48,22 +49,29 @@ void Reader::prefetch_item(const Place& place) noexcept {
     }
 }
 
-[[gnu::always_inline]] inline Reader::Match Reader::match_in(const View& view, const Bucket& bucket,
-                                                             uint64_t hash, std::string_view key,
+// Beyond it there is no item, and perhaps no memory.
+[[gnu::always_inline]] inline uint64_t Reader::items_in_use(const View& view) noexcept {
+    const uint32_t in_use = view.header->segments_in_use.load(std::memory_order_relaxed);
+    return uint64_t{std::min(in_use, view.segment_count)} << view.segment_bytes_log2;
+}
+
+[[gnu::always_inline]] inline Reader::Match Reader::match_in(const View& view, uint64_t items_bytes,
+                                                             const Bucket& bucket, uint64_t hash,
+                                                             std::string_view key,
                                                              uint32_t generation,
                                                              uint64_t now_ms) noexcept {
     // Bit 0 is no slot; in a damaged bucket it may be set.
     uint32_t mask = Index::matches(bucket, tag_of(hash)) & ~1U;
     for (; mask != 0; mask &= mask - 1) {
         const uint64_t offset = offset_of(Index::slot_word(bucket, mask));
-        if (offset >= view.items_bytes) [[unlikely]]
+        if (offset >= items_bytes) [[unlikely]]
             return {.status = ReadStatus::kDamaged};
         // A key's worth beyond the segments is still mapped (kTailPadBytes).
         const uint8_t* item = view.items + offset;
         if (!key_matches(item, key)) continue;
         const auto word = racy_load<uint64_t>(item + kDeadlineOffset);
         const auto item_generation = racy_load<uint32_t>(item + kGenerationOffset);
-        if (kItemHeaderBytes + key.size() + value_bytes_of(word) > view.items_bytes - offset)
+        if (kItemHeaderBytes + key.size() + value_bytes_of(word) > items_bytes - offset)
             [[unlikely]]
             return {.status = ReadStatus::kDamaged};
         const bool live = is_before_deadline(now_ms, word) && item_generation == generation;
@@ -80,9 +88,11 @@ void Reader::prefetch_item(const Place& place) noexcept {
                                                            uint32_t generation,
                                                            uint64_t now_ms) noexcept {
     const View& view = *place.view;
+    const uint64_t items_bytes = items_in_use(view);
     const Bucket* bucket = place.bucket;
     for (uint32_t length = 0; length < kChainBucketsMax; ++length) {
-        const Match match = match_in(view, *bucket, place.hash, key, generation, now_ms);
+        const Match match =
+            match_in(view, items_bytes, *bucket, place.hash, key, generation, now_ms);
         if (match.item != nullptr || match.status != ReadStatus::kMiss) [[likely]]
             return match;
         const uint32_t next = bucket->overflow.load(std::memory_order_relaxed);
@@ -220,15 +230,13 @@ std::unique_ptr<Reader> Reader::attach(const std::string& path, AttachError* err
     struct stat status {};
     const bool known = ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
     const auto bytes = static_cast<uint64_t>(known ? status.st_size : 0);
-    // A file with holes would need memory when it is read: L1's has none.
-    if (!known || bytes < sizeof(FileHeader) ||
-        static_cast<uint64_t>(status.st_blocks) * 512 < bytes) {
+    if (!known || bytes < sizeof(FileHeader)) {
         ::close(fd);
         return refuse(error, AttachFault::kDamaged,
                       path + " is no whole L1 file (or its data plane is just starting)");
     }
-    // Populate: a page fault in the middle of a lookup costs more than ten lookups.
-    void* mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+    // No reserve: there may be holes where the store can grow, and they stay holes.
+    void* mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
     const int map_errno = errno;
     ::close(fd);
     if (mapped == MAP_FAILED) {
@@ -243,6 +251,11 @@ std::unique_ptr<Reader> Reader::attach(const std::string& path, AttachError* err
     reader->device_ = status.st_dev;
     reader->inode_ = status.st_ino;
     if (!reader->check(error)) return nullptr;
+    // Where bytes are missing that should be there, reading would take memory, or fault.
+    if (static_cast<uint64_t>(status.st_blocks) * 512 < reader->bytes_in_use()) {
+        return refuse(error, AttachFault::kDamaged, path + " has holes where L1 should be");
+    }
+    reader->populate();
     return reader;
 }
 
@@ -272,36 +285,66 @@ bool Reader::check(AttachError* error) {
                  fits(offset, partition_count_, sizeof(PartitionHeader), bytes_);
     for (uint32_t i = 0; sound && i < partition_count_; ++i) {
         const auto* shared = reinterpret_cast<const PartitionHeader*>(base_ + offset) + i;
-        sound = check_partition(*shared, shared, &views_[i]);
+        sound = check_partition(*shared, &views_[i]);
     }
     if (!sound) *error = {AttachFault::kDamaged, path_ + ": its headers make no sense"};
     return sound;
 }
 
-bool Reader::check_partition(const PartitionHeader& header, const PartitionHeader* shared,
-                             View* view) {
+bool Reader::check_partition(const PartitionHeader& header, View* view) {
     // Each field is read once: what was checked is what is used.
     const auto buckets = racy_load<uint64_t>(&header.buckets_offset);
     const auto overflow = racy_load<uint64_t>(&header.overflow_offset);
     const auto items = racy_load<uint64_t>(&header.segments_offset);
-    const auto segment_count = racy_load<uint32_t>(&header.segment_count);
-    const auto segment_log2 = racy_load<uint32_t>(&header.segment_bytes_log2);
+    view->segment_count = racy_load<uint32_t>(&header.segment_count);
+    view->segment_bytes_log2 = racy_load<uint32_t>(&header.segment_bytes_log2);
     view->bucket_count = racy_load<uint32_t>(&header.bucket_count);
     view->overflow_count = racy_load<uint32_t>(&header.overflow_count);
     if (buckets % alignof(Bucket) != 0 || overflow % alignof(Bucket) != 0) return false;
-    if (view->bucket_count == 0 || segment_count == 0 || segment_log2 > 40) return false;
+    if (view->bucket_count == 0 || view->segment_count == 0 || view->segment_bytes_log2 > 40)
+        return false;
     if (!fits(buckets, view->bucket_count, sizeof(Bucket), bytes_)) return false;
     if (!fits(overflow, view->overflow_count, sizeof(Bucket), bytes_)) return false;
     if (bytes_ < kTailPadBytes) return false;
-    if (!fits(items, segment_count, uint64_t{1} << segment_log2, bytes_ - kTailPadBytes)) {
-        return false;
-    }
-    view->items_bytes = uint64_t{segment_count} << segment_log2;
+    const uint64_t segment_bytes = uint64_t{1} << view->segment_bytes_log2;
+    if (!fits(items, view->segment_count, segment_bytes, bytes_ - kTailPadBytes)) return false;
+    view->items_bytes = view->segment_count * segment_bytes;
     view->buckets = reinterpret_cast<const Bucket*>(base_ + buckets);
     view->overflow = reinterpret_cast<const Bucket*>(base_ + overflow);
     view->items = base_ + items;
-    view->header = shared;
+    view->header = &header;
     return true;
+}
+
+// At least so much of the file is not holes.
+uint64_t Reader::bytes_in_use() const noexcept {
+    uint64_t bytes = sizeof(FileHeader);
+    for (uint32_t i = 0; i < partition_count_; ++i) {
+        const View& view = views_[i];
+        bytes += (uint64_t{view.bucket_count} + view.overflow_count) * sizeof(Bucket);
+        bytes += items_in_use(view);
+    }
+    return bytes;
+}
+
+// A page fault in the middle of a lookup costs more than ten lookups.
+void Reader::populate() const noexcept {
+    constexpr uintptr_t kPage = 4096;
+    const auto touch = [](const void* from, uint64_t bytes) {
+        const auto start = reinterpret_cast<uintptr_t>(from) & ~(kPage - 1);
+        const uintptr_t end = reinterpret_cast<uintptr_t>(from) + bytes;
+        if (::madvise(reinterpret_cast<void*>(start), end - start, MADV_POPULATE_READ) == 0) return;
+        // A kernel before 5.14.
+        for (uintptr_t at = start; at < end; at += kPage) {
+            (void)*reinterpret_cast<const volatile uint8_t*>(at);
+        }
+    };
+    for (uint32_t i = 0; i < partition_count_; ++i) {
+        const View& view = views_[i];
+        touch(view.buckets, uint64_t{view.bucket_count} * sizeof(Bucket));
+        touch(view.overflow, uint64_t{view.overflow_count} * sizeof(Bucket));
+        touch(view.items, items_in_use(view));
+    }
 }
 
 bool Reader::is_current() const noexcept {

@@ -7,8 +7,11 @@
 // What may be believed: Partition::publish_trust() says until when, and which generation. Any
 // thread; immutable after attach().
 //
-// Known limit: who may write the file may also truncate it, which faults whoever has it mapped. The
-// data plane never does; a reader therefore has to trust the account that the data plane runs as.
+// Known limits. Who may write the file may also truncate it, which faults whoever has it mapped.
+// The data plane never does; a reader therefore has to trust the account that the data plane runs
+// as. And a store that shrinks gives memory back about a second after it has said that nothing lies
+// there any more: a reader that is stopped for longer, between two instructions of one lookup,
+// reads a hole, which on hugetlbfs without a free page is a fault.
 #pragma once
 
 #include <cstdint>
@@ -50,8 +53,10 @@ class Reader {
         const Bucket* buckets;
         const Bucket* overflow;
         const uint8_t* items;
-        const PartitionHeader* header;  // only for what the owner trusts
-        uint64_t items_bytes;
+        const PartitionHeader* header;  // only for what the owner trusts, and how much is in use
+        uint64_t items_bytes;           // at the greatest size: beyond segments in use may be holes
+        uint32_t segment_count;
+        uint32_t segment_bytes_log2;
         uint32_t bucket_count;
         uint32_t overflow_count;
     };
@@ -62,7 +67,7 @@ class Reader {
         uint64_t hash;
     };
 
-    // nullptr, and why in *error. Faults the mapping in, so that no later read has to.
+    // nullptr, and why in *error. Faults in what is in use, so that no later read has to.
     static std::unique_ptr<Reader> attach(const std::string& path, AttachError* error);
     Reader(const Reader&) = delete;
     Reader& operator=(const Reader&) = delete;
@@ -96,7 +101,10 @@ class Reader {
   private:
     Reader() = default;
     bool check(AttachError* error);
-    bool check_partition(const PartitionHeader& header, const PartitionHeader* shared, View* view);
+    bool check_partition(const PartitionHeader& header, View* view);
+    uint64_t bytes_in_use() const noexcept;
+    void populate() const noexcept;
+    static uint64_t items_in_use(const View& view) noexcept;
 
     struct Match {
         ReadStatus status = ReadStatus::kMiss;
@@ -105,8 +113,9 @@ class Reader {
         uint32_t generation = 0;
         uint32_t crc = 0;
     };
-    static Match match_in(const View& view, const Bucket& bucket, uint64_t hash,
-                          std::string_view key, uint32_t generation, uint64_t now_ms) noexcept;
+    static Match match_in(const View& view, uint64_t items_bytes, const Bucket& bucket,
+                          uint64_t hash, std::string_view key, uint32_t generation,
+                          uint64_t now_ms) noexcept;
     // kHit: a live item; the caller has to settle().
     static Match search(const Place& place, std::string_view key, uint32_t generation,
                         uint64_t now_ms) noexcept;
