@@ -20,9 +20,19 @@ inline uint32_t crc32c(const void* data, size_t size, uint32_t crc = 0) noexcept
         state = _mm_crc32_u64(state, word);
     }
     auto narrow = static_cast<uint32_t>(state);
-    for (; size > 0; --size, ++p) {
-        narrow = _mm_crc32_u8(narrow, *p);
+    if ((size & 4) != 0) {
+        uint32_t word;
+        std::memcpy(&word, p, sizeof word);
+        narrow = _mm_crc32_u32(narrow, word);
+        p += 4;
     }
+    if ((size & 2) != 0) {
+        uint16_t word;
+        std::memcpy(&word, p, sizeof word);
+        narrow = _mm_crc32_u16(narrow, word);
+        p += 2;
+    }
+    if ((size & 1) != 0) narrow = _mm_crc32_u8(narrow, *p);
     return ~narrow;
 }
 

@@ -21,6 +21,7 @@
 #include "base/rng.h"
 #include "bin/arguments.h"
 #include "bin/privileges.h"
+#include "bin/readers.h"
 #include "bin/reload.h"
 #include "bin/transports.h"
 #include "bin/warnings.h"
@@ -70,6 +71,7 @@ class DataPlane {
         if (dropped_ && transports_ && transports_->capabilities() != 0) {
             (void)set_capabilities(transports_->capabilities(), transports_->capabilities());
         }
+        readers_.reset();
         transports_.reset();
         if (store_) store_->unlink();
         if (segment_) {
@@ -85,6 +87,10 @@ class DataPlane {
             if (!account) return account.error();
             account_ = *account;
         }
+        auto group = readers_group(config_);
+        if (!group) return group.error();
+        owner_ = {account_ ? account_->pw_uid : static_cast<uid_t>(-1), *group};
+        if (account_ && owner_.group == static_cast<gid_t>(-1)) owner_.group = account_->pw_gid;
         if (base::Status status = lock_instance(); !status) return status;
         if (base::Status status = open_segment(); !status) return status;
         if (base::Status status = open_store(); !status) return status;
@@ -108,6 +114,9 @@ class DataPlane {
                   transports_->listen());
 
         build_workers();
+        auto readers = Readers::open(config_, *store_, transports_->listen(), owner_);
+        if (!readers) return readers.error();
+        readers_ = std::move(readers).value();
         if (account_) {
             if (base::Status status = hand_over_files(); !status) return status;
             if (base::Status status = drop_privileges(*account_, transports_->capabilities());
@@ -138,6 +147,8 @@ class DataPlane {
         return all;
     }
 
+    void take_hints() { readers_->take_hints(); }
+
   private:
     // This thread, and those that a driver makes from here on, stay off the cores that workers are
     // pinned to, where there are others: what wakes up now and then must not interrupt a poll.
@@ -165,9 +176,8 @@ class DataPlane {
     // To the account that this process becomes, so that it can remove them in the end.
     base::Status hand_over_files() {
         const std::string runtime = config_.instance.runtime_dir + "/" + config_.instance.name;
-        for (const std::string& path :
-             {shm::control_segment_path(config_.instance.name), store_->path(), runtime + ".wake",
-              runtime + "-dataplane.lock"}) {
+        for (const std::string& path : {shm::control_segment_path(config_.instance.name),
+                                        runtime + ".wake", runtime + "-dataplane.lock"}) {
             if (::chown(path.c_str(), account_->pw_uid, account_->pw_gid) != 0) {
                 return base::Error{"cannot hand " + path + " over to user \"" +
                                    config_.instance.user + "\": " + std::strerror(errno)};
@@ -184,7 +194,7 @@ class DataPlane {
         }
         const std::string path = config_.l1.hugepage_dir + "/cachee-" + config_.instance.user;
         if ((::mkdir(path.c_str(), 0750) != 0 && errno != EEXIST) ||
-            ::chown(path.c_str(), account_->pw_uid, account_->pw_gid) != 0) {
+            ::chown(path.c_str(), account_->pw_uid, owner_.group) != 0) {
             if (config_.l1.hugepages == config::HugepageMode::kAuto) return config_.l1.hugepage_dir;
             return base::Error{"cannot make " + path + ": " + std::strerror(errno)};
         }
@@ -299,12 +309,14 @@ class DataPlane {
     const config::Config& config_;
     const uint32_t workers_;
     std::optional<passwd> account_;  // to become after start
+    FileOwner owner_;                // of what readers in other processes open
     bool dropped_ = false;
     std::unique_ptr<shm::Segment> segment_;
     std::unique_ptr<l1::Store> store_;
     std::unique_ptr<shm::WakeFifo> wake_;
     std::unique_ptr<dataplane::L1Lender> lender_;  // outlives the transports
     std::unique_ptr<Transports> transports_;
+    std::unique_ptr<Readers> readers_;
     std::unique_ptr<dataplane::RemoteMesh> remote_;
     std::vector<std::unique_ptr<dataplane::Worker>> workers_built_;
     std::vector<std::thread> threads_;
@@ -335,11 +347,14 @@ int run(const std::string& config_path) {
     Reload reload(
         config_path, config, plane.store(), [&](uint64_t bytes) { plane.note_l1_bytes(bytes); },
         log);
-    constexpr timespec kCheckEvery{1, 0};
+    constexpr timespec kTick{0, 100'000'000};
+    constexpr uint32_t kTicksPerCheck = 10;
     int signal = 0;
-    while (signal != SIGTERM && signal != SIGINT) {
-        signal = sigtimedwait(&signals, nullptr, &kCheckEvery);
+    for (uint32_t tick = 1; signal != SIGTERM && signal != SIGINT; ++tick) {
+        signal = sigtimedwait(&signals, nullptr, &kTick);
+        plane.take_hints();
         if (signal == SIGHUP) reload.read();
+        if (tick % kTicksPerCheck != 0) continue;
         reload.tick();
         for (const std::string& line : warnings.check(std::chrono::steady_clock::now())) {
             log(Severity::kWarning, line);

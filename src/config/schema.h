@@ -143,6 +143,8 @@ struct L1 {
     EvictionKind eviction = EvictionKind::kFifoMerge;
     std::vector<std::string> quotas = {};    // "64MiB sess:", see parse_quota() of keys.h; at most 8
     uint64_t ttl_max_ms = 0;                 // cap on how long anything is kept without L2; 0: none
+    std::string readers_group;               // unix group that may read L1 with libcachee; empty: only
+                                             // the data plane's own
 };
 
 struct L2 {

@@ -360,9 +360,12 @@ void Worker::publish_cold() noexcept {
     block.heartbeat_ns.store(now_ns_, std::memory_order_relaxed);
     block.sessions.store(open_sessions_, std::memory_order_relaxed);
     block.parked.store(parked_.used(), std::memory_order_relaxed);
-    // Nothing here becomes untrusted, but readers have to see that somebody is there.
-    if (options_.standalone)
+    // Nothing here becomes untrusted, but readers have to see that somebody is there. Seldom: each
+    // time the line is fetched anew by all of them.
+    if (options_.standalone && now_ns_ >= trust_again_ns_) {
+        trust_again_ns_ = now_ns_ + kStandaloneTrustNs / 4;
         own_partition_.publish_trust(now_ns_ + kStandaloneTrustNs, generation_);
+    }
 }
 
 }  // namespace cachee::dataplane

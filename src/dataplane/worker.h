@@ -238,6 +238,7 @@ class Worker {
     uint64_t now_ns_ = 0;
     uint64_t now_ms_ = 0;
     uint64_t lease_until_ns_ = 0;
+    uint64_t trust_again_ns_ = 0;  // standalone: when to publish it next
     uint32_t generation_ = 0;
     uint32_t open_sessions_ = 0;
     l1::TouchSampler touches_;

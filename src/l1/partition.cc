@@ -106,6 +106,7 @@ void Partition::publish_gauges() noexcept {
                    (segments_.count() - segments_.free_count()) * segment_bytes);
     counters_->set(stats::Counter::l1_bytes_total, segments_.count() * segment_bytes);
     counters_->set(stats::Counter::l1_read_retries, read_retries_.load(std::memory_order_relaxed));
+    counters_->set(stats::Counter::l1_hints, hints_.load(std::memory_order_relaxed));
     counters_->set(stats::Counter::l1_pinned_segments, segments_.pinned_count());
 }
 

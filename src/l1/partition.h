@@ -117,6 +117,11 @@ class Partition {
     // sample of the hits (1 in 8 is plenty). Lossy; a tag shared with another key counts for
     // either.
     void touch(uint64_t hash) noexcept;
+    // The same for a hit that a reader in another process tells of; it may be a lie.
+    void take_hint(uint64_t hash) noexcept {
+        touch(hash);
+        hints_.fetch_add(1, std::memory_order_relaxed);
+    }
 
     // --- owner thread only ---
     // Replaces or adds. key and value must not lie in L1. Unless kStored, the key is absent
@@ -204,6 +209,7 @@ class Partition {
     std::atomic<uint32_t> segments_wanted_{0};
     // Any reader adds (rarely); maintain() publishes it.
     alignas(64) mutable std::atomic<uint64_t> read_retries_{0};
+    std::atomic<uint64_t> hints_{0};  // as above
 };
 
 // --- the hot path -------------------------------------------------------------------------------

@@ -12,6 +12,7 @@
 #include "base/units.h"
 #include "l1/layout.h"
 #include "l1/partition.h"
+#include "l1/revoke.h"
 #include "l1/store_memory.h"
 
 namespace cachee::l1 {
@@ -121,6 +122,10 @@ Store::Store() = default;
 
 base::Result<std::unique_ptr<Store>> Store::create(const StoreOptions& options) {
     if (base::Status status = check(options); !status) return status.error();
+    // Readers may still believe what a dead process left under the name.
+    for (const std::string& dir : {options.hugepage_dir, std::string("/dev/shm")}) {
+        revoke_trust(dir + "/cachee-" + options.instance + "-l1");
+    }
     auto store = create_on(options, options.hugepages);
     // A file that is one hole can be made without any page: what is missing shows only afterwards.
     if (store || options.bytes_max == 0 || options.hugepages != Hugepages::kAuto) return store;

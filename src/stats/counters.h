@@ -51,6 +51,7 @@ namespace cachee::stats {
     X(l1_puts, "items", "items written") \
     X(l1_put_failures, "items", "writes that L1 could not take") \
     X(l1_read_retries, "reads", "lookups repeated because a writer was at work") \
+    X(l1_hints, "hits", "hits of readers in other processes, sampled, that they told of") \
     X(l1_pinned_segments, "segments", "L1 segments that keep values being sent from where they lie (gauge)") \
     X(frames_in, "frames", "frames received") \
     X(frames_out, "frames", "frames sent") \

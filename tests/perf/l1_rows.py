@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the rows of p1.sh and p2.sh as JSON or as a table.
+"""Prints the rows of p1.sh, p2.sh and p3.sh as JSON or as a table.
 
 l1_rows.py p1 FORMAT GETS GET_INSTRUCTIONS FOREIGN_INSTRUCTIONS FIND_INSTRUCTIONS LINES_FILE
-l1_rows.py p2 FORMAT ROWS_FILE
+l1_rows.py p2|p3 FORMAT ROWS_FILE
 """
 
 import json
@@ -50,7 +50,7 @@ def print_table(rows):
 
 def main():
     name, output = sys.argv[1:3]
-    rows = {"p1": rows_p1, "p2": rows_p2}[name](*sys.argv[3:])
+    rows = {"p1": rows_p1, "p2": rows_p2, "p3": rows_p2}[name](*sys.argv[3:])
     if output == "--json":
         print(json.dumps({"name": name, "rows": rows}))
     else:

@@ -15,8 +15,8 @@ CACHEE_PACKAGES=(
     iproute2 ethtool iputils-ping procps libcap2-bin dpkg-dev make
     redis-server redis-tools python3 python3-redis python3-pytest
 )
-# Only what tests and benchmarks need beyond the above: sanitizer and fuzzer run times, valgrind, a peer of p5.
-CACHEE_TEST_PACKAGES=(clang libclang-rt-14-dev clang-format valgrind memcached)
+# Only what tests and benchmarks need beyond the above: sanitizer and fuzzer run times, valgrind, cmake, a peer of p5.
+CACHEE_TEST_PACKAGES=(clang libclang-rt-14-dev clang-format valgrind cmake memcached)
 
 # What boots the guests of tests/guest; the kernel they boot is unpacked, never installed.
 CACHEE_GUEST_PACKAGES=(qemu-system-x86 busybox-static kmod cpio)
