@@ -25,22 +25,31 @@ constexpr uint32_t kPutBudgetMax = 4096;
 }  // namespace
 
 Partition::Partition(uint8_t* file, PartitionHeader* header, uint64_t item_bytes_max,
-                     uint64_t hash_seed)
+                     uint64_t hash_seed, Begin begin)
     : index_(reinterpret_cast<Bucket*>(file + header->buckets_offset), header->bucket_count,
              reinterpret_cast<Bucket*>(file + header->overflow_offset), header->overflow_count,
              file + header->segments_offset),
       segments_(reinterpret_cast<SegmentInfo*>(file + header->segment_table_offset),
                 file + header->segments_offset, header->segment_count, header->segments_min,
                 header->segments_in_use.load(std::memory_order_relaxed),
-                header->segment_bytes_log2),
+                header->segment_bytes_log2, begin),
       reclaimer_(&index_, &segments_, hash_seed),
       header_(header),
       item_bytes_max_(item_bytes_max),
       hash_seed_(hash_seed) {
     CACHEE_ASSERT(item_bytes_max + kItemHeaderBytes <= segments_.item_bytes_max());
     segments_wanted_.store(segments_.target(), std::memory_order_relaxed);
-    index_.reset_overflow_list();
+    if (begin == Begin::kEmpty) index_.reset_overflow_list();
     reclaimer_.set_policy(&kDefaultPolicy);
+}
+
+RebuildReport Partition::rebuild(const RebuildOptions& options) {
+    const RebuildReport report =
+        Rebuild(index_, segments_, *header_, hash_seed_, item_bytes_max_, options).run();
+    header_->generation.store(options.generation, std::memory_order_relaxed);
+    generation_known_ = true;
+    reclaimer_.set_generation(options.generation);
+    return report;
 }
 
 void Partition::set_counters(stats::WorkerCounters* counters) noexcept {
@@ -139,8 +148,15 @@ bool Partition::set_deadline(uint64_t hash, std::string_view key, uint64_t deadl
     const uint64_t deadline40 = to_deadline40(deadline_ms);
     segments_.note_deadline(offset, deadline40);
     Index::Change change(index_.first_of(hash));
+    // For who finds this half done: Rebuild::restore_deadline(). The fences keep the stores in this
+    // order.
+    header_->deadline_before = make_deadline_word(header.deadline40, header.value_bytes);
+    fence_release();
+    header_->deadline_item.store(offset + 1, std::memory_order_relaxed);
+    fence_release();
     write_deadline(item, deadline40, header.value_bytes);
     seal_crc(item, header.bytes());
+    header_->deadline_item.store(0, std::memory_order_release);
     return true;
 }
 
