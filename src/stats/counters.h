@@ -117,7 +117,9 @@ namespace cachee::stats {
     X(tcp_slow_readers, "connections", "connections closed because the peer took no data for too long") \
     X(tcp_slow_readers_memory, "connections", "connections closed because the peer took no data and buffers ran short") \
     X(tcp_fin_wait_2_timeouts, "connections", "closed connections forgotten because the peer did not close its side") \
-    X(values_lent, "values", "large values sent from where they lie in L1 instead of copied")
+    X(values_lent, "values", "large values sent from where they lie in L1 instead of copied") \
+    X(l1_kept, "items", "items of the run before that were kept at start") \
+    X(l1_not_kept, "items", "items of the run before that were expired, untrusted or damaged")
 
 // X(identifier, unit, meaning): written by the control plane's thread.
 #define CACHEE_CONTROL_COUNTERS(X) \
@@ -143,7 +145,10 @@ namespace cachee::stats {
     X(pinned_sessions, "sessions", "sessions with an L2 connection of their own (gauge)") \
     X(pinned_refused, "sessions", "sessions refused because too many were pinned") \
     X(ring_full, "commands", "times a ring to a worker was full") \
-    X(dataplane_attaches, "attaches", "times a data plane was found")
+    X(dataplane_attaches, "attaches", "times a data plane was found") \
+    X(dataplane_resumes, "attaches", "of these, with an L1 that could be trusted as it was") \
+    X(journal_keys, "keys", "keys that changed while no data plane was there, told to the one that came") \
+    X(journal_losses, "attaches", "times a data plane came and L1 could not be trusted: the journal had overflowed or missed something")
 
 enum class Counter : uint16_t {
 #define X(identifier, unit, meaning) identifier,
