@@ -9,6 +9,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -118,6 +119,86 @@ Result<std::unique_ptr<HugepageFile>> HugepageFile::create_in(const HugepageFile
         return failure;
     }
     return file;
+}
+
+// An error with an empty text: there is no such file.
+Result<std::unique_ptr<HugepageFile>> HugepageFile::attach_in(const HugepageFileOptions& options,
+                                                              bool hugepages) {
+    const std::string& dir = hugepages ? options.hugepage_dir : options.fallback_dir;
+    std::unique_ptr<HugepageFile> file(new HugepageFile);
+    file->path_ = dir + "/" + options.name;
+    file->on_hugepages_ = hugepages;
+    // The folder may be everybody's: no link is followed, and nobody else's file is believed.
+    file->fd_ = ::open(file->path_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (file->fd_ < 0) {
+        if (errno == ENOENT || errno == ENOTDIR) return Error{""};
+        return system_error("cannot open", file->path_);
+    }
+    if (::flock(file->fd_, LOCK_EX | LOCK_NB) != 0) {
+        return Error{file->path_ + " is in use by a running process"};
+    }
+    struct stat status {};
+    if (::fstat(file->fd_, &status) != 0) return system_error("cannot stat", file->path_);
+    if (!S_ISREG(status.st_mode)) return Error{file->path_ + " is not a regular file"};
+    if (status.st_uid != ::geteuid() && status.st_uid != options.owner) {
+        return Error{file->path_ + " belongs to another user"};
+    }
+    if ((status.st_mode & 022) != 0) return Error{file->path_ + " may be written by others"};
+    if (hugepages) {
+        file->page_bytes_ = hugetlbfs_page_bytes(dir);
+        if (file->page_bytes_ == 0) return Error{dir + " is not a hugetlbfs mount"};
+    }
+    file->bytes_ = align_up(options.bytes, std::max<uint64_t>(file->page_bytes_, kHugepageBytes));
+    if (static_cast<uint64_t>(status.st_size) != file->bytes_) {
+        return Error{file->path_ + " has " + std::to_string(status.st_size / kMiB) + " MiB where " +
+                     std::to_string(file->bytes_ / kMiB) + " are configured"};
+    }
+    // A file with holes would fail at the first touch, when there is no memory.
+    if (static_cast<uint64_t>(status.st_blocks) * 512 < file->bytes_ &&
+        ::fallocate(file->fd_, 0, 0, static_cast<off_t>(file->bytes_)) != 0) {
+        return system_error("cannot reserve the holes of", file->path_);
+    }
+    void* mapped = ::mmap(nullptr, file->bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file->fd_, 0);
+    if (mapped == MAP_FAILED) return system_error("cannot map", file->path_);
+    file->base_ = static_cast<uint8_t*>(mapped);
+    if (!hugepages) ::madvise(mapped, file->bytes_, MADV_HUGEPAGE);
+    ::madvise(mapped, file->bytes_, MADV_DONTDUMP);
+    if (::fchmod(file->fd_, options.mode) != 0) {
+        return system_error("cannot set the mode of", file->path_);
+    }
+    return file;
+}
+
+std::unique_ptr<HugepageFile> HugepageFile::attach(const HugepageFileOptions& options,
+                                                   std::string* why_not) {
+    why_not->clear();
+    for (const bool hugepages : {true, false}) {
+        if (options.hugepages == (hugepages ? Hugepages::kOff : Hugepages::kRequire)) continue;
+        auto file = attach_in(options, hugepages);
+        if (!file) {
+            if (!file.error().message.empty()) *why_not = file.error().message;
+            continue;
+        }
+        if (!hugepages && options.hugepages == Hugepages::kAuto) {
+            file.value()->fallback_reason_ = "the file of the run before lies there";
+        }
+        why_not->clear();
+        return std::move(file).value();
+    }
+    return nullptr;
+}
+
+void HugepageFile::prefault(uint64_t offset, uint64_t bytes) const {
+    const uint64_t begin = offset / page_bytes_ * page_bytes_;
+    const uint64_t end = std::min(align_up(offset + bytes, page_bytes_), bytes_);
+#ifdef MADV_POPULATE_WRITE
+    if (::madvise(base_ + begin, end - begin, MADV_POPULATE_WRITE) == 0) return;
+#endif
+    // An older kernel: by hand, without changing anything.
+    for (uint64_t at = begin; at < end; at += page_bytes_) {
+        auto* word = reinterpret_cast<uint64_t*>(base_ + at);
+        __atomic_fetch_add(word, 0, __ATOMIC_RELAXED);
+    }
 }
 
 Result<std::unique_ptr<HugepageFile>> HugepageFile::create(const HugepageFileOptions& options) {

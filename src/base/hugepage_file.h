@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A file of shared memory on hugetlbfs, or on /dev/shm where hugepages are not to be had: created,
 // reserved, mapped and prefaulted in one step, so that no later access can fail (no SIGBUS) or
-// fault. It knows nothing of what is kept in it. Cold code; any thread.
+// fault; or the one that an earlier process left, with what is in it. It knows nothing of what that
+// is. Cold code; any thread.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,7 @@ struct HugepageFileOptions {
     // The file starts as one hole, and memory comes and goes with commit() and release().
     bool sparse = false;
     uint32_t mode = 0640;
+    uint32_t owner = UINT32_MAX;  // uid whose files are taken over besides this process's own
 };
 
 class HugepageFile {
@@ -32,6 +34,14 @@ class HugepageFile {
     // A zeroed file. What an earlier process left under the name is dropped in both folders, unless
     // a living process still holds it: then an error. The errors say what to do.
     static Result<std::unique_ptr<HugepageFile>> create(const HugepageFileOptions& options);
+
+    // The file that an earlier process left under the name, as it is: reserved and mapped, but not
+    // prefaulted. nullptr when there is none that can be used; then `why_not` says why, and is
+    // empty when there is no file at all. Nothing is dropped or changed: create() does that.
+    static std::unique_ptr<HugepageFile> attach(const HugepageFileOptions& options,
+                                                std::string* why_not);
+    // Faults the pages of this range in, for writing; any thread, several at once.
+    void prefault(uint64_t offset, uint64_t bytes) const;
 
     HugepageFile(const HugepageFile&) = delete;
     HugepageFile& operator=(const HugepageFile&) = delete;
@@ -56,6 +66,8 @@ class HugepageFile {
   private:
     HugepageFile() = default;
     static Result<std::unique_ptr<HugepageFile>> create_in(const HugepageFileOptions& options,
+                                                           bool hugepages);
+    static Result<std::unique_ptr<HugepageFile>> attach_in(const HugepageFileOptions& options,
                                                            bool hugepages);
 
     std::string path_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line that both processes share: --config FILE, --version, --help.
+// The command line of the data plane: --config FILE, --cold, --version, --help.
 #pragma once
 
 #include <cstdio>
@@ -10,6 +10,7 @@ namespace cachee::bin {
 
 struct Arguments {
     std::string config_path;
+    bool cold = false;   // L1 starts empty
     int exit_code = -1;  // not negative: leave with it at once
 };
 
@@ -21,13 +22,17 @@ inline Arguments parse_arguments(int argc, char** argv, const char* program, con
             arguments.config_path = argv[++i];
         } else if (word.starts_with("--config=")) {
             arguments.config_path = word.substr(9);
+        } else if (word == "--cold") {
+            arguments.cold = true;
         } else if (word == "--version") {
             std::printf("%s %s\n", program, CACHEE_VERSION);
             arguments.exit_code = 0;
             return arguments;
         } else if (word == "--help" || word == "-h") {
             std::printf(
-                "usage: %s --config FILE\n%s: %s.\nCheck a file with: cachee check-config FILE\n",
+                "usage: %s --config FILE [--cold]\n%s: %s.\n"
+                "--cold: L1 starts empty, whatever an earlier run left.\n"
+                "Check a file with: cachee check-config FILE\n",
                 program, program, purpose);
             arguments.exit_code = 0;
             return arguments;

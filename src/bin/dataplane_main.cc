@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <memory>
@@ -57,8 +58,10 @@ void copy_text(char* to, size_t capacity, const std::string& from) {
 
 class DataPlane {
   public:
-    explicit DataPlane(const config::Config& config)
+    DataPlane(const config::Config& config, bool cold)
         : config_(config),
+          kept_(config.l1.warm_restart && config.l1.bytes_max == 0),
+          cold_(cold || !kept_),
           workers_(config.workers.cores.empty()
                        ? config.workers.count
                        : static_cast<uint32_t>(config.workers.cores.size())) {}
@@ -73,7 +76,8 @@ class DataPlane {
         }
         readers_.reset();
         transports_.reset();
-        if (store_) store_->unlink();
+        // What was kept stays, and what a run that went well has collected.
+        if (store_ && (!kept_ || !(attached_.warm || ran_))) store_->unlink();
         if (segment_) {
             segment_->header()->dataplane_state.store(
                 static_cast<uint32_t>(shm::PlaneState::kStopped));
@@ -129,6 +133,7 @@ class DataPlane {
             threads_.emplace_back([this, i] { run(i); });
         }
         segment_->header()->dataplane_state.store(static_cast<uint32_t>(shm::PlaneState::kRunning));
+        ran_ = true;
         log(Severity::kInfo,
             "ready: " + transports_->listen() + ", " + std::to_string(workers_) +
                 (workers_ == 1 ? " worker, L1 " : " workers, L1 ") +
@@ -209,14 +214,12 @@ class DataPlane {
         if (!segment) return segment.error();
         segment_ = std::move(segment).value();
         shm::ControlHeader* header = segment_->header();
-        header->hash_seed = base::random_seed();
         header->l1_bytes = config_.l1.bytes;
         header->item_bytes_max = config_.l1.item_bytes_max;
         header->tsc_hz = measure_tsc_hz();
         header->standalone = config_.l2.backend.empty() ? 1 : 0;
         header->dataplane_started_ns = base::monotonic_ns();
         header->dataplane_started_wall_ms = base::wall_ms();
-        header->generation.store(1);
         constexpr const char* kDrivers[] = {"socket", "dpdk", "sim"};
         copy_text(header->driver, sizeof header->driver,
                   kDrivers[static_cast<size_t>(config_.driver)]);
@@ -234,10 +237,24 @@ class DataPlane {
         options.bytes_max = config_.l1.bytes_max;
         options.partitions = workers_;
         options.item_bytes_max = config_.l1.item_bytes_max;
-        options.hash_seed = segment_->header()->hash_seed;
-        auto store = l1::Store::create(options);
+        options.hash_seed = base::random_seed();
+        options.authoritative = config_.l2.backend.empty();
+        if (account_) options.owner = account_->pw_uid;
+        auto store = cold_ ? l1::Store::create(options)
+                           : l1::Store::attach_or_create(
+                                 options, base::monotonic_ns() / base::kNsPerMs, &attached_);
         if (!store) return store.error();
         store_ = std::move(store).value();
+        if (cold_) {
+            log(Severity::kInfo,
+                config_.l1.bytes_max != 0
+                    ? "L1 starts empty: one whose size can change (l1.bytes_max) is "
+                      "not kept over a restart"
+                    : "L1 starts empty, as it was asked to");
+        } else {
+            log(attached_.cold_reason.empty() ? Severity::kInfo : Severity::kWarning,
+                attached_.text());
+        }
         std::vector<l1::Quota> quotas;
         for (const std::string& text : config_.l1.quotas) {
             config::Quota quota;
@@ -253,7 +270,16 @@ class DataPlane {
         if (!store_->fallback_reason().empty()) {
             log(Severity::kWarning, "L1 is on ordinary pages: " + store_->fallback_reason());
         }
-        copy_text(segment_->header()->l1_path, sizeof segment_->header()->l1_path, store_->path());
+        shm::ControlHeader* header = segment_->header();
+        copy_text(header->l1_path, sizeof header->l1_path, store_->path());
+        header->hash_seed = store_->hash_seed();
+        header->l1_id = store_->id();
+        header->generation.store(std::max(store_->newest_generation(), 1U));
+        for (size_t i = 0; i < attached_.partitions.size(); ++i) {
+            stats::WorkerCounters& counters = segment_->worker(static_cast<uint32_t>(i))->counters;
+            counters.set(stats::Counter::l1_kept, attached_.partitions[i].items);
+            counters.set(stats::Counter::l1_not_kept, attached_.partitions[i].dropped());
+        }
         return {};
     }
 
@@ -307,10 +333,14 @@ class DataPlane {
     }
 
     const config::Config& config_;
+    const bool kept_;  // L1 is, for the next data plane
+    const bool cold_;
     const uint32_t workers_;
     std::optional<passwd> account_;  // to become after start
     FileOwner owner_;                // of what readers in other processes open
     bool dropped_ = false;
+    bool ran_ = false;
+    l1::AttachReport attached_;
     std::unique_ptr<shm::Segment> segment_;
     std::unique_ptr<l1::Store> store_;
     std::unique_ptr<shm::WakeFifo> wake_;
@@ -323,7 +353,7 @@ class DataPlane {
     std::atomic<bool> stop_{false};
 };
 
-int run(const std::string& config_path) {
+int run(const std::string& config_path, bool cold) {
     // Signals are taken by sigwait below; the threads inherit the mask.
     sigset_t signals;
     sigemptyset(&signals);
@@ -338,7 +368,7 @@ int run(const std::string& config_path) {
             std::fprintf(stderr, "%s\n", finding.text().c_str());
         return 1;
     }
-    DataPlane plane(config);
+    DataPlane plane(config, cold);
     if (base::Status status = plane.start(); !status) {
         log(Severity::kError, status.error().message);
         return 1;
@@ -371,5 +401,5 @@ int main(int argc, char** argv) {
     const cachee::bin::Arguments arguments = cachee::bin::parse_arguments(
         argc, argv, "cachee-dataplane", "answers clients from L1; the control plane asks L2");
     if (arguments.exit_code >= 0) return arguments.exit_code;
-    return cachee::bin::run(arguments.config_path);
+    return cachee::bin::run(arguments.config_path, arguments.cold);
 }

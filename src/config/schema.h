@@ -145,6 +145,7 @@ struct L1 {
     uint64_t ttl_max_ms = 0;                 // cap on how long anything is kept without L2; 0: none
     std::string readers_group;               // unix group that may read L1 with libcachee; empty: only
                                              // the data plane's own
+    bool warm_restart = true;                // L1 outlives the data plane, and a new one takes it over
 };
 
 struct L2 {
@@ -156,6 +157,7 @@ struct L2 {
     uint32_t lease_ms = 250;                 // L1 answers at most this long without word from L2
     uint32_t heartbeat_ms = 50;              // PING on the invalidation path
     uint32_t pinned_connections_max = 1000;  // sessions with state in L2
+    uint64_t journal_bytes_max = 64 * kMiB;  // keys that changed while no data plane ran
     uint32_t in_flight_max = 65536;          // commands sent to L2 and not answered
     uint32_t spin_us = 30;                   // control plane: polling after work, where cores are to spare
 };

@@ -22,6 +22,8 @@ constexpr std::string_view kPing = "*1\r\n$4\r\nPING\r\n";
 // generation instead of its invalidations one by one.
 constexpr uint64_t kBacklogFillBytes = 16 * kMiB;
 constexpr size_t kBacklogInvalidations = 65536;
+// Beyond this it is looked whether the worker's process still lives.
+constexpr size_t kBacklogSilent = 1024;
 // Beyond these the worker is as good as dead: everything for it is dropped and a new epoch begun.
 constexpr size_t kBacklogEntriesMax = 4 * kBacklogInvalidations;
 constexpr uint64_t kBacklogBytesMax = 2048 * kMiB;
@@ -40,7 +42,11 @@ shm::RingEntry entry_of(CommandKind kind) {
 
 Coherence::Coherence(L2Backend& backend, KeyGuard& guard, const config::L2& options,
                      stats::ControlCounters* const& counters)
-    : backend_(backend), guard_(guard), options_(options), counters_(counters) {}
+    : backend_(backend),
+      guard_(guard),
+      options_(options),
+      counters_(counters),
+      journal_(options.journal_bytes_max) {}
 
 Coherence::~Coherence() = default;
 
@@ -51,13 +57,59 @@ void Coherence::attach(Attachment* attachment) {
     hash_seed_ = attachment->header().hash_seed;
     guard_.rehash(hash_seed_);
     item_bytes_max_ = attachment->header().item_bytes_max;
-    generation_ = attachment->header().generation.load(std::memory_order_relaxed);
+    l1_id_ = attachment->header().l1_id;
+    const uint32_t known = attachment->header().generation.load(std::memory_order_relaxed);
+    // Newer than ours: somebody else has vouched for this L1 since.
+    const bool ours = static_cast<int32_t>(known - generation_) <= 0;
+    const bool covered = journal_.covers(l1_id_);
+    if (!ours) generation_ = known;
     revoked_ = false;
-    bump_generation("a control plane attached", false);
     next_ping_ns_ = 0;
+    if (ours && covered && tracking_) {
+        resume();
+        return;
+    }
+    if (journal_.is_open()) counters_->add(ControlCounter::journal_losses);
+    const std::string cause = journal_.is_open() && journal_.lost() ? ", " + journal_.cause() : "";
+    journal_.take();
+    bump_generation("a data plane is attached" + cause, false);
 }
 
-void Coherence::detach() {
+// The L1 that we vouched for, in the hands of another data plane.
+void Coherence::resume() {
+    replay_ = journal_.take();
+    counters_->add(ControlCounter::dataplane_resumes);
+    counters_->add(ControlCounter::journal_keys, replay_.size());
+    // Release: as in bump_generation().
+    attachment_->header().generation.store(generation_, std::memory_order_release);
+    lease_until_ns_ = 0;
+    send_lease(0);
+    revoked_ = true;
+    spdlog::info("L1 generation {} goes on: {} keys changed while no data plane was there",
+                 generation_, replay_.size());
+}
+
+bool Coherence::replay_journal() {
+    bool moved = false;
+    while (!replay_.empty() && !backlogged_links()) {
+        invalidate(replay_.back(), nullptr);
+        replay_.pop_back();
+        moved = true;
+    }
+    return moved;
+}
+
+void Coherence::detach(bool blind) {
+    journal_.open(l1_id_);
+    if (!tracking_) journal_.lose("invalidations were being lost");
+    if (blind) journal_.lose("the workers do not follow");
+    for (const WorkerLink& target : attachment_->links()) {
+        const bool whole =
+            target.each_unapplied([this](std::string_view key) { journal_.note(key); });
+        if (!whole) journal_.lose("a ring of the old data plane is damaged");
+    }
+    for (const std::string& key : replay_) journal_.note(key);
+    replay_.clear();
     attachment_ = nullptr;
     auto held = std::move(held_);
     held_.clear();
@@ -77,7 +129,7 @@ void Coherence::on_tracking_up() {
     last_pong_ns_ = base::monotonic_ns();
     guard_.all_invalidated();
     counters_->set(ControlCounter::l2_connected, 1);
-    if (attached()) bump_generation("tracking is confirmed", false);
+    bump_generation("tracking is confirmed", false);
     next_ping_ns_ = 0;  // the lease comes with the first PONG
 }
 
@@ -85,6 +137,7 @@ void Coherence::on_tracking_lost() {
     tracking_ = false;
     guard_.all_invalidated();
     counters_->set(ControlCounter::l2_connected, 0);
+    journal_.lose("the connection that invalidations come on was lost");
     // The lease that was given stays true until it lapses: it never promised more than lease_ms.
     // The new generation comes with the next confirmed tracking, or with the first fence that
     // fails.
@@ -94,18 +147,16 @@ void Coherence::on_tracking_lost() {
 
 void Coherence::on_key_invalidated(std::string_view key) {
     guard_.invalidated(key);
-    if (attached()) invalidate(key, nullptr);
+    invalidate(key, nullptr);
 }
 
-void Coherence::on_all_invalidated() {
-    if (attached()) {
-        bump_generation("L2 was flushed", true);
-    } else {
-        guard_.all_invalidated();
-    }
-}
+void Coherence::on_all_invalidated() { bump_generation("L2 was flushed", true); }
 
 void Coherence::invalidate(std::string_view key, Barrier* barrier) {
+    if (!attached()) {
+        journal_.note(key);
+        return;
+    }
     const uint64_t key_hash = hash(key);
     const uint32_t worker = owner(key_hash);
     shm::RingEntry entry = entry_of(CommandKind::kInvalidate);
@@ -119,6 +170,8 @@ bool Coherence::fill(std::string_view key, uint64_t key_hash, std::string_view v
                      uint64_t deadline_ms, Barrier* barrier) {
     if (!fills_allowed() || key.size() + value.size() > item_bytes_max_) return false;
     WorkerLink& target = link(owner(key_hash));
+    // In one entry: a worker installs no pieces.
+    if (key.size() + value.size() > target.entry_bytes_max()) return false;
     if (target.backlog_bytes() > kBacklogFillBytes) return false;
     shm::RingEntry entry = entry_of(CommandKind::kFill);
     entry.key_hash = key_hash;
@@ -133,6 +186,11 @@ bool Coherence::fill(std::string_view key, uint64_t key_hash, std::string_view v
 
 void Coherence::bump_generation(std::string_view cause, bool keep_lease) {
     guard_.all_invalidated();
+    if (!attached()) {
+        journal_.lose(cause);
+        return;
+    }
+    replay_.clear();  // of older generations
     ++generation_;
     counters_->add(ControlCounter::generation_bumps);
     // release: readers in other processes that see it find the ring entries no older than it.
@@ -247,7 +305,7 @@ void Coherence::on_pong(Ping* ping, const redisReply* reply) {
         return;
     }
     last_pong_ns_ = base::monotonic_ns();
-    if (attached() && tracking_ && !stopped_) {
+    if (attached() && tracking_ && !stopped_ && replay_.empty()) {
         const uint64_t until = owned->sent_ns + options_.lease_ms * kNsPerMs;
         // Fences may come thousands of times a second; their PONGs need not each become a lease.
         const uint64_t step = options_.heartbeat_ms * kNsPerMs / 2;
@@ -263,6 +321,7 @@ void Coherence::on_pong(Ping* ping, const redisReply* reply) {
 void Coherence::bound_backlog(WorkerLink& target) {
     if (target.backlog_bytes() > kBacklogFillBytes) target.drop_waiting_fills();
     if (target.backlog_entries() < kBacklogInvalidations) return;
+    if (silent(base::monotonic_ns()) != nullptr) return;  // they will go to the journal
     const size_t replaced =
         target.replace_waiting_invalidations(generation_ + 1, kBacklogInvalidations / 2);
     if (replaced == 0) return;
@@ -271,7 +330,9 @@ void Coherence::bound_backlog(WorkerLink& target) {
                     false);
 }
 
-bool Coherence::backlogged() const {
+bool Coherence::backlogged() const { return !replay_.empty() || backlogged_links(); }
+
+bool Coherence::backlogged_links() const {
     if (attachment_ == nullptr) return false;
     for (const WorkerLink& target : attachment_->links()) {
         if (target.has_backlog()) return true;
@@ -290,9 +351,21 @@ const WorkerLink* Coherence::hopeless() const {
     return nullptr;
 }
 
+const WorkerLink* Coherence::silent(uint64_t now_ns) const {
+    if (attachment_ == nullptr) return nullptr;
+    for (const WorkerLink& target : attachment_->links()) {
+        const uint64_t beat = target.worker()->heartbeat_ns.load(std::memory_order_relaxed);
+        if (target.backlog_entries() > kBacklogSilent && beat != 0 && beat < now_ns &&
+            now_ns - beat > kSilenceNs) {
+            return &target;
+        }
+    }
+    return nullptr;
+}
+
 bool Coherence::poll() {
     if (!attached()) return false;
-    bool moved = false;
+    bool moved = replay_journal();
     for (WorkerLink& target : attachment_->links()) {
         if (target.has_backlog()) moved |= target.pump();
     }

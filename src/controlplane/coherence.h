@@ -14,6 +14,7 @@
 
 #include "config/schema.h"
 #include "controlplane/attachment.h"
+#include "controlplane/journal.h"
 #include "controlplane/key_guard.h"
 #include "controlplane/l2_backend.h"
 #include "stats/counters.h"
@@ -34,10 +35,14 @@ class Coherence {
     ~Coherence();
 
     // --- the data plane ---
-    // A data plane that has acknowledged our epoch: a new generation, no lease yet.
+    // A data plane that has acknowledged our epoch. No lease yet, and a new generation, unless its
+    // L1 is the one that we vouched for last and the journal tells all that it missed: then that is
+    // sent first.
     void attach(Attachment* attachment);
-    // Everything held or fenced is released with applied == false.
-    void detach();
+    // Everything held or fenced is released with applied == false. From here on what changes goes
+    // to the journal, and what the workers have not applied. `blind`: they may go on with what they
+    // have, so that no journal can help.
+    void detach(bool blind);
     bool attached() const { return attachment_ != nullptr; }
     uint32_t workers() const { return static_cast<uint32_t>(attachment_->links().size()); }
     WorkerLink& link(uint32_t worker) { return attachment_->links()[worker]; }
@@ -51,6 +56,7 @@ class Coherence {
     void on_all_invalidated();
 
     // --- what L1 is told; the workers that must apply it are added to `barrier` ---
+    // Without a data plane it goes to the journal.
     void invalidate(std::string_view key, Barrier* barrier);
     // deadline_ms: monotonic; 0: none. False: L1 cannot take it or must not (no tracking).
     bool fill(std::string_view key, uint64_t hash, std::string_view value, uint64_t deadline_ms,
@@ -80,6 +86,8 @@ class Coherence {
     bool backlogged() const;
     // The first worker that is so far behind that only a new epoch helps; nullptr mostly.
     const WorkerLink* hopeless() const;
+    // The first that is behind and shows no sign of life: its process is gone or stopped.
+    const WorkerLink* silent(uint64_t now_ns) const;
     // Heartbeats, deadlines of held replies.
     void tick(uint64_t now_ns);
     // No lease any more, for good: nobody will listen to invalidations.
@@ -105,6 +113,9 @@ class Coherence {
         uint64_t answered_ns = 0;
     };
 
+    bool backlogged_links() const;
+    bool replay_journal();
+    void resume();
     void check_silence(uint64_t now_ns);
     void send_ping(std::vector<std::function<void()>> fences);
     void on_pong(Ping* ping, const redisReply* reply);
@@ -131,6 +142,9 @@ class Coherence {
     Probe probe_;
     uint64_t hash_seed_ = 0;
     uint64_t item_bytes_max_ = 0;
+    uint64_t l1_id_ = 0;
+    Journal journal_;
+    std::vector<std::string> replay_;  // of the journal: not sent yet; no lease before it is
     std::vector<std::function<void()>> fences_waiting_;
     std::vector<std::unique_ptr<Ping>> pings_;             // in flight, in order
     std::vector<std::deque<std::unique_ptr<Held>>> held_;  // by the worker they wait for

@@ -63,9 +63,8 @@ ControlPlane::ControlPlane(const config::Config& config, std::optional<L2Address
     backend_ = std::make_unique<RedisBackend>(&loop_, std::move(*l2), config.l2,
                                               "cachee-" + config.instance.name, counters_);
     coherence_ = std::make_unique<Coherence>(*backend_, guard_, config.l2, counters_);
-    swap_watch_ = std::make_unique<SwapWatch>(*backend_, [this] {
-        if (serving_) coherence_->bump_generation("SWAPDB was called in L2", true);
-    });
+    swap_watch_ = std::make_unique<SwapWatch>(
+        *backend_, [this] { coherence_->bump_generation("SWAPDB was called in L2", true); });
     pinned_ = std::make_unique<PinnedSessions>(&loop_, *backend_, *coherence_, config, counters_);
     router_ = std::make_unique<RequestRouter>(*backend_, *coherence_, guard_, *pinned_, config,
                                               counters_);
@@ -192,7 +191,7 @@ void ControlPlane::on_tick() {
         coherence_->tick(now_ns);
         router_->tick(now_ns);
         pinned_->tick(now_ns);
-        if (serving_) swap_watch_->tick(now_ns);
+        swap_watch_->tick(now_ns);
     }
     if (now_ns >= next_stats_ns_) publish_stats(now_ns);
     if (stopping_ && (now_ns >= stop_deadline_ns_ || !router_ || router_->in_flight() == 0)) {
@@ -230,11 +229,16 @@ void ControlPlane::log_once(const std::string& state) {
 
 void ControlPlane::look_for_data_plane(uint64_t now_ns) {
     next_look_ns_ = now_ns + kLookNs;
-    if (attachment_ && !attachment_->current()) detach("the data plane was restarted or stopped");
+    if (attachment_ && !attachment_->current()) {
+        detach("the data plane was restarted or stopped", false);
+    }
+    if (const WorkerLink* worker = serving_ && coherence_ ? coherence_->silent(now_ns) : nullptr) {
+        detach("worker " + std::to_string(worker->index()) + " shows no sign of life", false);
+    }
     if (const WorkerLink* worker = serving_ && coherence_ ? coherence_->hopeless() : nullptr) {
         const std::string reason =
             "worker " + std::to_string(worker->index()) + " takes nothing from its ring";
-        detach(reason);
+        detach(reason, true);
     }
     if (stopping_) return;
     if (!attachment_) {
@@ -277,12 +281,12 @@ void ControlPlane::finish_attach() {
              std::to_string(attachment_->epoch()));
 }
 
-void ControlPlane::detach(const std::string& reason) {
+void ControlPlane::detach(const std::string& reason, bool blind) {
     log_once("detached: " + reason);
     if (serving_ && coherence_) {
         router_->forget_data_plane();
         pinned_->close_all(false);
-        coherence_->detach();
+        coherence_->detach(blind);
     }
     serving_ = false;
     counters_ = &detached_counters_;

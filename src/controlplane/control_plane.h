@@ -55,7 +55,7 @@ class ControlPlane final : private L2Listener {
     bool may_sleep();
     void look_for_data_plane(uint64_t now_ns);
     void finish_attach();
-    void detach(const std::string& reason);
+    void detach(const std::string& reason, bool blind);
     void log_once(const std::string& state);
     void publish_stats(uint64_t now_ns);
     void begin_stop();

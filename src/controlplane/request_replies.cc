@@ -112,7 +112,6 @@ void RequestRouter::settle_writes(Request& request, bool stored, Barrier& barrie
         KeyGuard::Record* record = request.records[i];
         const bool install = stored && request.install && guard_.undisturbed(request.tickets[i], 1);
         guard_.write_finished(record);
-        if (!coherence_.attached()) continue;
         if (install) {
             const uint64_t deadline_ms =
                 request.ttl_ms == 0 ? 0 : request.sent_ns / kNsPerMs + request.ttl_ms;
@@ -129,15 +128,15 @@ void RequestRouter::settle_command(Request& request, const redisReply& reply) {
     if (request.write) {
         settle_writes(request, reply.type == REDIS_REPLY_STATUS, barrier);
     }
+    if (request.flushes && reply.type != REDIS_REPLY_ERROR) {
+        coherence_.bump_generation("a client flushed or swapped databases", true);
+    }
     if (!request.fenced || !coherence_.attached()) {
         // What a read of L2 shows may be a write that is still in flight: no L1 may show the value
         // before it afterwards.
         if (!request.write && coherence_.attached()) coherence_.add_all(barrier);
         reply_all(request, reply, barrier);
         return;
-    }
-    if (request.flushes && reply.type != REDIS_REPLY_ERROR) {
-        coherence_.bump_generation("a client flushed or swapped databases", true);
     }
     if (request.answered) return;
     // The reply waits for the fence by value: the request ends here.

@@ -270,7 +270,7 @@ void RequestRouter::send(Request* request) {
 void RequestRouter::start_writes(Request& request) {
     for (KeyGuard::Record* record : request.records) {
         guard_.write_started(record);
-        if (coherence_.attached()) coherence_.invalidate(record->key, nullptr);
+        coherence_.invalidate(record->key, nullptr);
     }
 }
 

@@ -27,6 +27,7 @@ WorkerLink::WorkerLink(uint32_t index, shm::WorkerBlock* worker, uint8_t* base,
                        stats::ControlCounters* counters)
     : index_(index),
       worker_(worker),
+      base_(base),
       counters_(counters),
       events_(&worker->events, base),
       commands_(&worker->commands, base) {}
@@ -76,6 +77,27 @@ bool WorkerLink::pump() {
         moved = true;
     }
     return moved;
+}
+
+bool WorkerLink::each_unapplied(const std::function<void(std::string_view)>& visit) const {
+    const auto see = [&visit](const shm::RingEntry& entry, std::string_view payload) {
+        if (!is_kind(entry, CommandKind::kFill) && !is_kind(entry, CommandKind::kInvalidate))
+            return;
+        // A message in several entries begins with its key, if that is one that L1 can have; what
+        // is behind it is harmless as a key.
+        visit(payload.substr(0, entry.key_bytes));
+    };
+    const uint64_t consumed = commands_.consumed();
+    shm::RingConsumer unapplied(&worker_->commands, base_);
+    shm::RingEntry entry;
+    std::string_view payload;
+    uint64_t seen = 0;
+    while (unapplied.next(entry, payload)) {
+        see(entry, payload);
+        ++seen;
+    }
+    for (const Waiting& waiting : backlog_) see(waiting.entry, waiting.payload);
+    return unapplied.malformed() == 0 && seen == commands_.published() - consumed;
 }
 
 void WorkerLink::drop_waiting_fills() {

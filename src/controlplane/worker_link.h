@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -42,6 +43,8 @@ class WorkerLink {
     // Returns the sequence number that consumed() must reach for it to have been applied.
     uint64_t send(shm::RingEntry entry, std::string_view first = {}, std::string_view second = {});
 
+    // The most that one entry takes; send() cuts what is longer into several.
+    uint64_t entry_bytes_max() const { return commands_.payload_bytes_max(); }
     uint64_t consumed() const { return commands_.consumed(); }
     // Sequence of the newest entry that takes something out of L1 (invalidation, generation).
     uint64_t last_invalidation() const { return last_invalidation_; }
@@ -51,6 +54,11 @@ class WorkerLink {
     bool has_backlog() const { return !backlog_.empty(); }
     uint64_t backlog_bytes() const { return backlog_bytes_; }
     size_t backlog_entries() const { return backlog_.size(); }
+
+    // Calls with the key of every fill and invalidation sent that the worker has not given back: it
+    // may or may not have applied it. Changes nothing; nothing may be sent afterwards. False: the
+    // ring does not hold what was sent.
+    bool each_unapplied(const std::function<void(std::string_view)>& visit) const;
 
     // Turns the fills that wait in the backlog into invalidations of their keys.
     void drop_waiting_fills();
@@ -72,6 +80,7 @@ class WorkerLink {
 
     uint32_t index_;
     shm::WorkerBlock* worker_;
+    uint8_t* base_;
     stats::ControlCounters* counters_;
     shm::RingConsumer events_;
     shm::RingProducer commands_;

@@ -97,6 +97,7 @@ class Index {
     Bucket& first_of(uint64_t hash) noexcept { return const_cast<Bucket&>(bucket_of(hash)); }
 
   private:
+    friend class IndexRepair;
     Bucket* next_of(Bucket& bucket) noexcept {
         return const_cast<Bucket*>(static_cast<const Index*>(this)->next_of(bucket));
     }

@@ -45,7 +45,7 @@
 namespace cachee::l1 {
 
 inline constexpr uint64_t kMagic = 0x314c6565'68636163ULL;
-inline constexpr uint32_t kLayoutVersion = 3;
+inline constexpr uint32_t kLayoutVersion = 4;
 
 inline constexpr uint32_t kSlotsPerBucket = 7;
 // Longest chain, the first bucket included: what bounds every walk.
@@ -124,7 +124,8 @@ enum class SegmentState : uint32_t {
 
 inline constexpr uint64_t kSegmentNever = UINT64_MAX;
 
-// Owner only; in the file so that a later process can pick up where this one ended.
+// Owner only; in the file so that a later process can pick up where this one ended. To that process
+// it is a hint: what is live is what the index and the items' checksums prove (rebuild.h).
 struct SegmentInfo {
     SegmentState state;
     uint32_t ttl_class;
@@ -154,9 +155,13 @@ struct PartitionHeader {
     uint32_t segment_count;  // at the store's greatest size
     uint32_t segment_bytes_log2;
     uint32_t segments_min;  // at the store's least size
-    uint32_t reserved0;
+    uint32_t quotas_crc;    // of the prefixes whose logs these are; see Partition::set_quotas()
     alignas(64) std::atomic<uint32_t> generation;  // newest generation that was put
     uint32_t reserved;
+    // The item in which Partition::set_deadline() is at work, its offset plus one (0: none), and
+    // the deadline word that it had: the one change in place that a crash could leave half done.
+    std::atomic<uint64_t> deadline_item;
+    uint64_t deadline_before;
     // What the owner trusts, for readers in other processes; see Partition::publish_trust().
     alignas(64) std::atomic<uint64_t> trusted_until_ns;  // CLOCK_MONOTONIC; 0: not at all
     std::atomic<uint32_t> trusted_generation;
@@ -164,6 +169,7 @@ struct PartitionHeader {
 };
 static_assert(sizeof(PartitionHeader) == 192);
 static_assert(offsetof(PartitionHeader, generation) == 64);
+static_assert(offsetof(PartitionHeader, deadline_item) == 72);
 static_assert(offsetof(PartitionHeader, trusted_until_ns) == 128);
 
 inline constexpr uint32_t kPartitionsMax = 64;
@@ -178,10 +184,13 @@ struct FileHeader {
     uint64_t partitions_offset;
     uint64_t created_wall_ms;
     uint32_t creator_pid;
-    uint32_t reserved0;
-    uint8_t padding[4096 - 64];
+    uint32_t authoritative;  // 1: what is here is nowhere else (no L2)
+    uint64_t id;             // random, never 0: of this store, for whoever vouches for its contents
+    char boot_id[40];        // of the kernel whose monotonic clock the deadlines are of
+    uint8_t padding[4096 - 112];
 };
 static_assert(sizeof(FileHeader) == 4096);
+static_assert(offsetof(FileHeader, id) == 64);
 
 // A reader that lost a race may compare a key with whatever lies where the item was: never more
 // than a key, so this much after the last segment in use keeps it inside memory.

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/assert.h"
+#include "base/crc32c.h"
 #include "base/hash.h"
 
 namespace cachee::l1 {
@@ -26,22 +27,31 @@ constexpr uint32_t kPutBudgetMax = 4096;
 }  // namespace
 
 Partition::Partition(uint8_t* file, PartitionHeader* header, uint64_t item_bytes_max,
-                     uint64_t hash_seed)
+                     uint64_t hash_seed, Begin begin)
     : index_(reinterpret_cast<Bucket*>(file + header->buckets_offset), header->bucket_count,
              reinterpret_cast<Bucket*>(file + header->overflow_offset), header->overflow_count,
              file + header->segments_offset),
       segments_(reinterpret_cast<SegmentInfo*>(file + header->segment_table_offset),
                 file + header->segments_offset, header->segment_count, header->segments_min,
-                header->segments_in_use.load(std::memory_order_relaxed),
-                header->segment_bytes_log2),
+                header->segments_in_use.load(std::memory_order_relaxed), header->segment_bytes_log2,
+                begin),
       reclaimer_(&index_, &segments_, hash_seed),
       header_(header),
       item_bytes_max_(item_bytes_max),
       hash_seed_(hash_seed) {
     CACHEE_ASSERT(item_bytes_max + kItemHeaderBytes <= segments_.item_bytes_max());
     segments_wanted_.store(segments_.target(), std::memory_order_relaxed);
-    index_.reset_overflow_list();
+    if (begin == Begin::kEmpty) index_.reset_overflow_list();
     set_policy(nullptr);
+}
+
+RebuildReport Partition::rebuild(const RebuildOptions& options) {
+    const RebuildReport report =
+        Rebuild(index_, segments_, *header_, hash_seed_, item_bytes_max_, options).run();
+    header_->generation.store(options.generation, std::memory_order_relaxed);
+    generation_known_ = true;
+    reclaimer_.set_generation(options.generation);
+    return report;
 }
 
 void Partition::set_counters(stats::WorkerCounters* counters) noexcept {
@@ -79,6 +89,13 @@ base::Status Partition::set_quotas(std::span<const Quota> quotas) {
                            std::to_string(segment_bytes) +
                            "; raise it, or lower l1.item_bytes_max"};
     }
+    // An L1 that was taken over may have logs of other prefixes.
+    uint32_t prefixes = 0;
+    for (const Quota& quota : quotas) {
+        prefixes = base::crc32c(quota.prefix.c_str(), quota.prefix.size() + 1, prefixes);
+    }
+    if (header_->quotas_crc != prefixes) segments_.give_up_quota_logs();
+    header_->quotas_crc = prefixes;
     quotas_.set(quotas);
     for (uint32_t i = 0; i < quotas.size(); ++i) {
         // One less: a merge may write to a new segment before it frees an old one.
@@ -193,8 +210,15 @@ bool Partition::set_deadline(uint64_t hash, std::string_view key, uint64_t deadl
     const uint64_t deadline40 = to_deadline40(deadline_ms);
     segments_.note_deadline(offset, deadline40);
     Index::Change change(index_.first_of(hash));
+    // For who finds this half done: Rebuild::restore_deadline(). The fences keep the stores in this
+    // order.
+    header_->deadline_before = make_deadline_word(header.deadline40, header.value_bytes);
+    fence_release();
+    header_->deadline_item.store(offset + 1, std::memory_order_relaxed);
+    fence_release();
     write_deadline(item, deadline40, header.value_bytes);
     seal_crc(item, header.bytes());
+    header_->deadline_item.store(0, std::memory_order_release);
     return true;
 }
 

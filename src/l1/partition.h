@@ -19,6 +19,7 @@
 #include "l1/policies.h"
 #include "l1/quota.h"
 #include "l1/racy.h"
+#include "l1/rebuild.h"
 #include "l1/reclaim.h"
 #include "l1/segments.h"
 #include "l1/store.h"
@@ -41,8 +42,11 @@ struct Candidate {
 
 class Partition {
   public:
-    // `file` is the mapping's start, zeroed but for the headers. Store makes these.
-    Partition(uint8_t* file, PartitionHeader* header, uint64_t item_bytes_max, uint64_t hash_seed);
+    // `file` is the mapping's start, zeroed but for the headers (kEmpty). Store makes these.
+    Partition(uint8_t* file, PartitionHeader* header, uint64_t item_bytes_max, uint64_t hash_seed,
+              Begin begin = Begin::kEmpty);
+    // After Begin::kAsFound and before anything else: takes over what a dead process left.
+    RebuildReport rebuild(const RebuildOptions& options);
     Partition(const Partition&) = delete;
     Partition& operator=(const Partition&) = delete;
 

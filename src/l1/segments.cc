@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "l1/item.h"
 
@@ -23,7 +25,7 @@ uint32_t start_of_next(uint32_t cursor, uint32_t bytes) {
 }  // namespace
 
 Segments::Segments(SegmentInfo* table, uint8_t* memory, uint32_t count_max, uint32_t count_min,
-                   uint32_t in_use, uint32_t bytes_log2)
+                   uint32_t in_use, uint32_t bytes_log2, Begin begin)
     : table_(table),
       memory_(memory),
       count_max_(count_max),
@@ -35,7 +37,8 @@ Segments::Segments(SegmentInfo* table, uint8_t* memory, uint32_t count_max, uint
     CACHEE_ASSERT(count_min <= in_use && in_use <= count_max);
     pinned_max_.store(in_use / kSegmentsPerPinned, std::memory_order_relaxed);
     for (uint32_t segment = in_use; segment < count_max; ++segment) retire(segment);
-    clear();
+    for (auto& log : active_) std::fill(std::begin(log), std::end(log), kNoSegment);
+    if (begin == Begin::kEmpty) clear();
     set_policy_logs(1);
 }
 
@@ -44,6 +47,66 @@ void Segments::set_policy_logs(uint32_t logs) noexcept {
     seal_all();
     // Each class holds one partly filled segment: few segments, few classes.
     class_count_ = std::clamp(count_min_ / (8 * logs), 1U, kTtlClassesMax);
+}
+
+void Segments::give_up_quota_logs() noexcept {
+    seal_all();
+    for (uint32_t segment = 0; segment < in_use_; ++segment) {
+        SegmentInfo& info = table_[segment];
+        if (info.state == SegmentState::kFree || info.state == SegmentState::kRetired) continue;
+        if (info.log < kPolicyLogsMax) continue;
+        --logs_[info.log].segments;
+        note_use(info.log);
+        info.log = 0;
+        ++logs_[0].segments;
+    }
+}
+
+void Segments::restore(std::span<const SegmentContents> contents) {
+    CACHEE_ASSERT(contents.size() == in_use_);
+    for (auto& log : active_) std::fill(std::begin(log), std::end(log), kNoSegment);
+    std::fill(std::begin(logs_), std::end(logs_), MemoryView::Log{});
+    full_logs_ = 0;
+    free_head_ = free_count_ = aside_head_ = 0;
+    items_ = 0;
+    next_due_ms_ = UINT64_MAX;
+    std::vector<std::pair<uint64_t, uint32_t>> sealed;  // order, segment
+    for (uint32_t segment = in_use_; segment-- > 0;) {
+        const SegmentContents& found = contents[segment];
+        if (found.live_items == 0) {
+            table_[segment].state = SegmentState::kFree;  // none of a log's
+            release(segment);
+            continue;
+        }
+        const SegmentInfo hint = table_[segment];
+        // Field by field: killed in between, this still says how far the log goes.
+        SegmentInfo& info = table_[segment];
+        info.sealed_order = 0;
+        info.next_free = 0;
+        info.log = hint.log < kLogsMax ? hint.log : 0;
+        info.ttl_class = hint.ttl_class < class_count_ ? hint.ttl_class : 0;
+        info.used_bytes = found.used_bytes;
+        info.live_bytes = found.live_bytes;
+        info.live_items = found.live_items;
+        info.deadline_ms = found.deadline_ms;
+        items_ += found.live_items;
+        ++logs_[info.log].segments;
+        next_due_ms_ = std::min(next_due_ms_, found.deadline_ms);
+        uint32_t& active = active_[info.log][info.ttl_class];
+        if (hint.state == SegmentState::kActive && active == kNoSegment) {
+            info.state = SegmentState::kActive;
+            active = segment;
+        } else {
+            info.state = SegmentState::kSealed;
+            // One that was active was the last to be filled.
+            sealed.emplace_back(
+                hint.state == SegmentState::kActive ? UINT64_MAX : hint.sealed_order, segment);
+        }
+    }
+    for (uint32_t log = 0; log < kLogsMax; ++log) note_use(log);
+    std::sort(sealed.begin(), sealed.end());
+    seal_order_ = 0;
+    for (const auto& [order, segment] : sealed) table_[segment].sealed_order = ++seal_order_;
 }
 
 uint32_t Segments::class_of(uint64_t deadline40, uint64_t now_ms) const noexcept {

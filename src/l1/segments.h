@@ -14,9 +14,11 @@
 // are being sent. Pins are of this process (any thread) and not in the file: they end with it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/assert.h"
 #include "base/units.h"
@@ -35,12 +37,40 @@ inline constexpr uint32_t kSegmentsReserved = 1;
 // One segment in so many may be pinned at a time: whoever reads slowly must not stop eviction.
 inline constexpr uint32_t kSegmentsPerPinned = 4;
 
+// What is alive in a segment, as a rebuild found it.
+struct SegmentContents {
+    uint32_t used_bytes = 0;  // where the last live item ends
+    uint32_t live_bytes = 0;
+    uint32_t live_items = 0;
+    uint64_t deadline_ms = 0;
+
+    void add(uint32_t end, uint32_t bytes, uint64_t deadline40) noexcept {
+        used_bytes = end;
+        live_bytes += bytes;
+        ++live_items;
+        deadline_ms = std::max(deadline_ms, deadline40 == kNoDeadline ? kSegmentNever : deadline40);
+    }
+    void remove(uint32_t bytes) noexcept {
+        live_bytes -= bytes;
+        --live_items;
+    }
+};
+
+// What the segments hold when this process meets them.
+enum class Begin : uint8_t {
+    kEmpty,
+    kAsFound,  // nothing may be called before restore() but what reads
+};
+
 class Segments {
   public:
     Segments() = default;
     // `count_max` at the greatest size, `count_min` at the least, `in_use` of them now.
     Segments(SegmentInfo* table, uint8_t* memory, uint32_t count_max, uint32_t count_min,
-             uint32_t in_use, uint32_t bytes_log2);
+             uint32_t in_use, uint32_t bytes_log2, Begin begin = Begin::kEmpty);
+    // Makes the books anew from what was found in each segment. What the table says of states,
+    // classes and order is a hint: it is followed where it can be.
+    void restore(std::span<const SegmentContents> contents);
 
     // In use, those that are to be retired included.
     uint32_t count() const { return in_use_; }
@@ -81,6 +111,8 @@ class Segments {
     void seal_all() noexcept;
     // Of the eviction policy. Segments being filled are sealed: logs may mean something else now.
     void set_policy_logs(uint32_t logs) noexcept;
+    // What lies in logs of prefixes goes to the first of the policy's: the prefixes are other ones.
+    void give_up_quota_logs() noexcept;
     // Above this many segments the log takes no new items, but what a merge keeps; 0: no limit.
     void set_limit(uint32_t log, uint32_t segments) noexcept;
     // A bit for each log at its limit.

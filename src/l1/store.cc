@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The file of L1: geometry, headers, partitions; its size at run time. Cold code, never a worker's
-// thread.
+// The file of L1, made or opened: geometry, headers, partitions; its size at run time. Cold code,
+// never a worker's thread.
 #include "l1/store.h"
 
 #include <unistd.h>
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "base/clock.h"
+#include "base/rng.h"
 #include "base/units.h"
+#include "l1/attach.h"
 #include "l1/layout.h"
 #include "l1/partition.h"
 #include "l1/revoke.h"
@@ -116,6 +119,20 @@ base::Status check(const StoreOptions& options) {
     return {};
 }
 
+base::HugepageFileOptions file_options(const StoreOptions& options) {
+    return {.name = "cachee-" + options.instance + "-l1",
+            .hugepage_dir = options.hugepage_dir,
+            .hugepages = options.hugepages,
+            .bytes = std::max(options.bytes, options.bytes_max),
+            .sparse = options.bytes_max != 0,
+            .mode = options.mode,
+            .owner = options.owner};
+}
+
+PartitionHeader* partition_headers(uint8_t* base) {
+    return reinterpret_cast<PartitionHeader*>(base + sizeof(FileHeader));
+}
+
 }  // namespace
 
 Store::Store() = default;
@@ -138,12 +155,9 @@ base::Result<std::unique_ptr<Store>> Store::create(const StoreOptions& options) 
 base::Result<std::unique_ptr<Store>> Store::create_on(const StoreOptions& options,
                                                       Hugepages hugepages) {
     const bool resizable = options.bytes_max != 0;
-    auto file = base::HugepageFile::create({.name = "cachee-" + options.instance + "-l1",
-                                            .hugepage_dir = options.hugepage_dir,
-                                            .hugepages = hugepages,
-                                            .bytes = std::max(options.bytes, options.bytes_max),
-                                            .sparse = resizable,
-                                            .mode = options.mode});
+    base::HugepageFileOptions wanted = file_options(options);
+    wanted.hugepages = hugepages;
+    auto file = base::HugepageFile::create(wanted);
     if (!file) return base::Error{"L1: " + file.error().message};
 
     std::unique_ptr<Store> store(new Store);
@@ -152,10 +166,7 @@ base::Result<std::unique_ptr<Store>> Store::create_on(const StoreOptions& option
     const uint64_t alignment =
         resizable ? std::max(base::kHugepageBytes, store->page_bytes()) : kPageBytes;
     const Geometry g = plan(options, store->bytes(), alignment);
-    CACHEE_ASSERT(g.segment_count >= 4);
-    store->first_partition_offset_ = header_bytes_of(options.partitions, alignment);
-    store->partition_bytes_ = g.partition_bytes;
-    store->segments_wanted_ = g.segment_count;
+    store->shape_of(options, g, alignment);
     if (resizable) {
         const StoreShape shape{.alignment = alignment,
                                .first_partition = store->first_partition_offset_,
@@ -180,22 +191,74 @@ base::Result<std::unique_ptr<Store>> Store::create_on(const StoreOptions& option
             return base::Error{"L1: " + status.error().message};
         }
     }
-    store->make_headers(options, g);
+    auto* header = reinterpret_cast<FileHeader*>(store->base());
+    store->write_headers(options, g, *header, partition_headers(store->base()));
+    header->created_wall_ms = base::wall_ms();
+    header->creator_pid = static_cast<uint32_t>(::getpid());
+    header->id = base::random_seed() | 1;
+    store->make_partitions(Begin::kEmpty);
+    // Release: pairs with the acquire of a reader that attaches while this runs.
+    header->magic.store(kMagic, std::memory_order_release);
     return store;
 }
 
-void Store::make_headers(const StoreOptions& options, const Geometry& g) {
-    auto* header = reinterpret_cast<FileHeader*>(base());
-    header->layout_version = kLayoutVersion;
-    header->partition_count = options.partitions;
-    header->file_bytes = bytes();
-    header->hash_seed = options.hash_seed;
-    header->item_bytes_max = std::min<uint64_t>(
+std::unique_ptr<Store> Store::attach(const StoreOptions& options, uint64_t now_ms,
+                                     AttachReport* report) {
+    if (options.bytes_max != 0) {
+        report->cold_reason = "an L1 that can change its size is not taken over";
+        return nullptr;
+    }
+    const uint64_t started_ns = base::monotonic_ns();
+    auto file = base::HugepageFile::attach(file_options(options), &report->cold_reason);
+    if (file == nullptr) return nullptr;
+    std::unique_ptr<Store> store(new Store);
+    store->file_ = std::move(file);
+    store->fallback_reason_ = store->file_->fallback_reason();
+    const Geometry g = plan(options, store->bytes(), kPageBytes);
+    store->shape_of(options, g, kPageBytes);
+    const auto planned = std::make_unique<FileHeader>();
+    const auto planned_partitions = std::make_unique<PartitionHeader[]>(options.partitions);
+    store->write_headers(options, g, *planned, planned_partitions.get());
+    report->cold_reason = fault_of(*reinterpret_cast<FileHeader*>(store->base()),
+                                   {partition_headers(store->base()), options.partitions}, *planned,
+                                   {planned_partitions.get(), options.partitions});
+    if (!report->cold_reason.empty()) return nullptr;
+    store->make_partitions(Begin::kAsFound);
+    store->rebuild(now_ms, report);
+    report->took_ms = (base::monotonic_ns() - started_ns) / base::kNsPerMs;
+    report->warm = true;
+    return store;
+}
+
+base::Result<std::unique_ptr<Store>> Store::attach_or_create(const StoreOptions& options,
+                                                             uint64_t now_ms,
+                                                             AttachReport* report) {
+    *report = {};
+    if (base::Status status = check(options); !status) return status.error();
+    if (auto store = attach(options, now_ms, report)) return store;
+    return create(options);
+}
+
+void Store::shape_of(const StoreOptions& options, const Geometry& g, uint64_t alignment) {
+    CACHEE_ASSERT(g.segment_count >= 4);
+    first_partition_offset_ = header_bytes_of(options.partitions, alignment);
+    partition_bytes_ = g.partition_bytes;
+    segments_wanted_ = g.segment_count;
+}
+
+// But for the magic, and what is this store's and no other's.
+void Store::write_headers(const StoreOptions& options, const Geometry& g, FileHeader& header,
+                          PartitionHeader* partitions) const {
+    header.layout_version = kLayoutVersion;
+    header.partition_count = options.partitions;
+    header.file_bytes = bytes();
+    header.hash_seed = options.hash_seed;
+    header.item_bytes_max = std::min<uint64_t>(
         options.item_bytes_max, (uint64_t{1} << g.segment_bytes_log2) - kItemHeaderBytes);
-    header->partitions_offset = sizeof(FileHeader);
-    header->created_wall_ms = base::wall_ms();
-    header->creator_pid = static_cast<uint32_t>(::getpid());
-    auto* partitions = reinterpret_cast<PartitionHeader*>(base() + header->partitions_offset);
+    header.partitions_offset = sizeof(FileHeader);
+    header.authoritative = options.authoritative ? 1 : 0;
+    const std::string boot = boot_id();
+    std::memcpy(header.boot_id, boot.data(), boot.size());
     const uint32_t segments_min =
         memory_ == nullptr
             ? segments_wanted_
@@ -212,12 +275,17 @@ void Store::make_headers(const StoreOptions& options, const Geometry& g) {
         partitions[i].segment_bytes_log2 = g.segment_bytes_log2;
         partitions[i].segments_min = segments_min;
         partitions[i].segments_in_use.store(segments_wanted_, std::memory_order_relaxed);
+    }
+}
+
+// REQUIRES: the headers are written, or checked.
+void Store::make_partitions(Begin begin) {
+    const uint32_t count = reinterpret_cast<FileHeader*>(base())->partition_count;
+    for (uint32_t i = 0; i < count; ++i) {
         partitions_.push_back(std::make_unique<Partition>(
-            base(), &partitions[i], header->item_bytes_max, options.hash_seed));
+            base(), &partition_headers(base())[i], item_bytes_max(), hash_seed(), begin));
         seen_in_use_.push_back(segments_wanted_);
     }
-    // Release: pairs with the acquire of a reader that attaches while this runs.
-    header->magic.store(kMagic, std::memory_order_release);
 }
 
 // --- another size -------------------------------------------------------------------------------
@@ -276,6 +344,10 @@ const std::string& Store::path() const { return file_->path(); }
 const std::string& Store::fallback_reason() const { return fallback_reason_; }
 void Store::unlink() { file_->unlink(); }
 uint64_t Store::hash_seed() const { return reinterpret_cast<FileHeader*>(base())->hash_seed; }
+uint64_t Store::id() const { return reinterpret_cast<FileHeader*>(base())->id; }
+uint32_t Store::newest_generation() const {
+    return l1::newest_generation({partition_headers(base()), partitions()});
+}
 uint64_t Store::item_bytes_max() const {
     return reinterpret_cast<FileHeader*>(base())->item_bytes_max;
 }

@@ -15,6 +15,7 @@
 #include "base/hugepage_file.h"
 #include "base/result.h"
 #include "l1/eviction_policy.h"
+#include "l1/rebuild.h"
 #include "stats/counters.h"
 
 namespace cachee::l1 {
@@ -30,8 +31,23 @@ struct StoreOptions {
     uint32_t partitions = 1;             // one per worker
     uint64_t item_bytes_max = 1 << 20;   // key + value; a small store takes less: item_bytes_max()
     uint64_t item_bytes_expected = 128;  // key + value on average: what the index is sized for
-    uint64_t hash_seed = 0;              // of base::hash_key: of every hash given to a partition
+    uint64_t hash_seed = 0;  // of base::hash_key: of every hash given to a partition; a store that
+                             // is taken over keeps its own: hash_seed()
     uint32_t mode = 0640;
+    bool authoritative = false;   // what is here is nowhere else: a cache without L2
+    uint32_t owner = UINT32_MAX;  // uid whose file is taken over besides this process's own
+};
+
+// What attach_or_create() did.
+struct AttachReport {
+    bool warm = false;        // false: the store is new and empty
+    std::string cold_reason;  // why what was there was not kept; empty: nothing was there
+    RebuildReport rebuilt;    // all partitions together
+    std::vector<RebuildReport> partitions;  // each; empty when cold
+    uint32_t threads = 0;
+    uint64_t took_ms = 0;
+
+    std::string text() const;  // a line for the log
 };
 
 enum class FindStatus : uint8_t { kHit, kMiss, kBusy };  // kBusy: a writer was at work too long
@@ -49,12 +65,22 @@ enum class PutStatus : uint8_t { kStored, kTooLarge, kNoMemory };
 
 class Partition;
 class StoreMemory;
+struct FileHeader;
+struct PartitionHeader;
 
 class Store {
   public:
     // Creates the file anew (what an earlier run left is dropped), maps and prefaults it. Errors
     // say what to change. Also an error: the file of a running process, see base::HugepageFile.
     static base::Result<std::unique_ptr<Store>> create(const StoreOptions& options);
+
+    // Takes over the file that an earlier process left, if it fits these options and is of this
+    // boot of the machine: the same file, so that who has mapped it goes on seeing it. Its items
+    // are checked one by one (rebuild.h); readers are told not to believe any before the new owners
+    // publish_trust(). Otherwise as create(). Cost: reads all of it, partitions in parallel.
+    static base::Result<std::unique_ptr<Store>> attach_or_create(const StoreOptions& options,
+                                                                 uint64_t now_ms,
+                                                                 AttachReport* report);
 
     Store(const Store&) = delete;
     Store& operator=(const Store&) = delete;
@@ -91,6 +117,10 @@ class Store {
     // The most key + value that put() takes: the option, or what a segment of this store holds.
     uint64_t item_bytes_max() const;
     uint64_t hash_seed() const;
+    // Of this store's contents: another number is another store. Never 0.
+    uint64_t id() const;
+    // The newest generation that any item or reader in the file knows; 0 when there was none.
+    uint32_t newest_generation() const;
     // The mapping, for registering it with a NIC or queue pair; with holes when it may grow.
     uint8_t* base() const;
     uint64_t bytes() const;
@@ -103,7 +133,13 @@ class Store {
     static Geometry plan(const StoreOptions& options, uint64_t file_bytes, uint64_t alignment);
     static base::Result<std::unique_ptr<Store>> create_on(const StoreOptions& options,
                                                           Hugepages hugepages);
-    void make_headers(const StoreOptions& options, const Geometry& geometry);
+    static std::unique_ptr<Store> attach(const StoreOptions& options, uint64_t now_ms,
+                                         AttachReport* report);
+    void shape_of(const StoreOptions& options, const Geometry& geometry, uint64_t alignment);
+    void write_headers(const StoreOptions& options, const Geometry& geometry, FileHeader& header,
+                       PartitionHeader* partitions) const;
+    void make_partitions(Begin begin);
+    void rebuild(uint64_t now_ms, AttachReport* report);
     Partition& partition_of(const uint8_t* value) noexcept;
 
     std::unique_ptr<base::HugepageFile> file_;

@@ -7,7 +7,8 @@
 //   WorkerBlock[worker_count]                       each 4 KiB: status, lease, counters, two rings
 //   entries and data of every ring                  at the offsets in RingHeader
 //
-// Who creates what: the data plane creates a fresh file at every start (and renames it into place); the
+// Who creates what: the data plane creates a fresh file at every start (and renames it into place), L1 may
+// be the one of the run before (l1_id); the
 // control plane attaches, and attaches anew when the file at the path is another one. A new control
 // plane adds one to controlplane_epoch; each worker then empties both of its rings, forgets its lease,
 // settles its parked requests, and answers with epoch_ack. Nobody touches a ring between the two.
@@ -140,6 +141,7 @@ struct ControlHeader {
     char l1_path[256];             // NUL-terminated
     char driver[32];
     char listen[64];               // "address:port" that clients connect to
+    uint64_t l1_id;                // of L1's contents: the same after a restart that kept them
 
     alignas(64) std::atomic<uint32_t> dataplane_state;
     uint32_t dataplane_pid;
@@ -153,7 +155,8 @@ struct ControlHeader {
     // Nonzero while the control plane sleeps in its event loop; a worker that publishes an event and
     // sees it writes one byte to the wake-up FIFO (shm/wake.h).
     std::atomic<uint32_t> controlplane_sleeping;
-    std::atomic<uint32_t> generation;       // of L1; only ever grows while the data plane lives
+    std::atomic<uint32_t> generation;       // of L1; only ever grows while L1 lives: a data plane that
+                                            // takes L1 over begins with the newest that it knows
     char l2_backend[128];                   // for the CLI: host:port, never the password
 
     alignas(64) stats::ControlCounters control_counters;

@@ -123,7 +123,9 @@ namespace cachee::stats {
     X(values_lend_refused, "values", "large values copied because as many segments of L1 as may be were pinned") \
     X(l1_quota_bytes, "bytes", "bytes of L1 segments that keys with a quota hold (gauge)") \
     X(l1_quota_evicted, "items", "items evicted because their prefix had used up its quota") \
-    X(l1_quota_refused, "items", "writes that L1 could not take within a quota")
+    X(l1_quota_refused, "items", "writes that L1 could not take within a quota") \
+    X(l1_kept, "items", "items of the run before that were kept at start") \
+    X(l1_not_kept, "items", "items of the run before that were expired, untrusted or damaged")
 
 // X(identifier, unit, meaning): written by the control plane's thread.
 #define CACHEE_CONTROL_COUNTERS(X) \
@@ -149,7 +151,10 @@ namespace cachee::stats {
     X(pinned_sessions, "sessions", "sessions with an L2 connection of their own (gauge)") \
     X(pinned_refused, "sessions", "sessions refused because too many were pinned") \
     X(ring_full, "commands", "times a ring to a worker was full") \
-    X(dataplane_attaches, "attaches", "times a data plane was found")
+    X(dataplane_attaches, "attaches", "times a data plane was found") \
+    X(dataplane_resumes, "attaches", "of these, with an L1 that could be trusted as it was") \
+    X(journal_keys, "keys", "keys that changed while no data plane was there, told to the one that came") \
+    X(journal_losses, "attaches", "times a data plane came and L1 could not be trusted: the journal had overflowed or missed something")
 
 enum class Counter : uint16_t {
 #define X(identifier, unit, meaning) identifier,

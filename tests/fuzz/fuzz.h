@@ -14,6 +14,7 @@ void parser_target(const uint8_t* data, size_t size);
 void config_target(const uint8_t* data, size_t size);
 void frame_target(const uint8_t* data, size_t size);
 void session_target(const uint8_t* data, size_t size);
+void attach_target(const uint8_t* data, size_t size);
 
 }  // namespace cachee::fuzz
 

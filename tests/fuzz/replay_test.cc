@@ -128,5 +128,30 @@ TEST(FuzzReplay, Session_CorpusAndMutations_KeepPromises) {
     replay_and_mutate(session_target, "session", 500);
 }
 
+TEST(FuzzReplay, Attach_CorpusAndMutations_KeepPromises) {
+    replay_and_mutate(attach_target, "attach", 100);
+}
+
+// Records that are all of a form, unlike most mutations. CACHEE_FUZZ_ROUNDS=<number>: so many.
+TEST(FuzzReplay, Attach_RandomDamage_KeepsPromises) {
+    const char* given = std::getenv("CACHEE_FUZZ_ROUNDS");
+    const uint64_t rounds = given != nullptr ? std::strtoull(given, nullptr, 10) : 300;
+    const uint64_t seed = test_seed();
+    std::cout << "CACHEE_TEST_SEED=" << seed << std::endl;
+    std::signal(SIGABRT, print_input);
+    base::Rng rng(seed);
+    for (uint64_t round = 0; round < rounds; ++round) {
+        std::string input(8 * (1 + rng.below(20)), 0);
+        for (size_t at = 0; at < input.size(); ++at) input[at] = static_cast<char>(rng.below(256));
+        // The headers seldom: then there is nothing to take over. The end of the file seldomer.
+        for (size_t at = 0; at < input.size(); at += 8) {
+            if (rng.chance(0.95)) input[at + 1] = static_cast<char>(2 + rng.below(4));
+            if (rng.chance(0.9)) input[at] = static_cast<char>(rng.below(5));
+        }
+        run(attach_target, input);
+    }
+    std::signal(SIGABRT, SIG_DFL);
+}
+
 }  // namespace
 }  // namespace cachee::fuzz

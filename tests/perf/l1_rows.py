@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the rows of p1.sh, p2.sh and p3.sh as JSON or as a table.
+"""Prints the rows of p1.sh, p2.sh, p3.sh and attach.sh as JSON or as a table.
 
 l1_rows.py p1 FORMAT GETS GET_INSTRUCTIONS FOREIGN_INSTRUCTIONS FIND_INSTRUCTIONS LINES_FILE
-l1_rows.py p2|p3 FORMAT ROWS_FILE
+l1_rows.py p2|p3|attach FORMAT ROWS_FILE
 """
 
 import json
@@ -34,7 +34,7 @@ def rows_p1(gets, get_instructions, foreign_instructions, find_instructions, lin
     ]
 
 
-def rows_p2(rows_file):
+def rows_of_file(rows_file):
     with open(rows_file, encoding="utf-8") as file:
         return [json.loads(line) for line in file if line.startswith("{")]
 
@@ -50,7 +50,7 @@ def print_table(rows):
 
 def main():
     name, output = sys.argv[1:3]
-    rows = {"p1": rows_p1, "p2": rows_p2, "p3": rows_p2}[name](*sys.argv[3:])
+    rows = {"p1": rows_p1, "p2": rows_of_file, "p3": rows_of_file, "attach": rows_of_file}[name](*sys.argv[3:])
     if output == "--json":
         print(json.dumps({"name": name, "rows": rows}))
     else:

@@ -218,16 +218,16 @@ class Appliance(Target):
 
     # -- life --------------------------------------------------------------------------------------
 
-    def _spawn(self, plane, netns=None):
+    def _spawn(self, plane, netns=None, arguments=()):
         process = Process(plane, [os.path.join(self.build_dir, "src/bin", "cachee-" + plane), "--config",
-                                  self.config_path], os.path.join(self.directory, plane + ".log"),
+                                  self.config_path, *arguments], os.path.join(self.directory, plane + ".log"),
                           netns=netns, cwd=self.directory)
         self.past.append(process)
         return process
 
-    def start_dataplane(self):
+    def start_dataplane(self, *arguments):
         self._prepare_network()
-        self.dataplane = self._spawn("dataplane", self.plane_netns)
+        self.dataplane = self._spawn("dataplane", self.plane_netns, arguments)
         self._address_tap()
 
     def start_controlplane(self):
@@ -267,10 +267,15 @@ class Appliance(Target):
         return "\n".join("--- %s, last lines ---\n%s" % (plane.name, plane.tail(lines))
                          for plane in (self.dataplane, self.controlplane) if plane)
 
+    def l1_files(self):
+        """L1 outlives the data plane, for the next one (l1.warm_restart)."""
+        return [path for pattern in ("/dev/shm/cachee-%s-l1", "/dev/hugepages/cachee-%s-l1")
+                for path in glob.glob(pattern % self.name)]
+
     def left_over_files(self):
         return [path for pattern in ("/dev/shm/cachee-%s*", "/dev/hugepages/cachee-%s*",
                                      "/dev/hugepages/*%s*")
-                for path in glob.glob(pattern % self.name)]
+                for path in glob.glob(pattern % self.name) if not path.endswith("-l1")]
 
     def stop(self, check=True):
         """Stops both planes as an operator would; with `check` the clean end is asserted."""
@@ -289,6 +294,8 @@ class Appliance(Target):
         for plane in self.past:
             problems += ["%s: %s" % (plane.name, line) for line in plane.bad_log_lines()]
         problems += ["core file " + path for path in glob.glob(os.path.join(self.directory, "core*"))]
+        for path in self.l1_files():
+            os.unlink(path)
         left = self.left_over_files()
         problems += ["left behind: " + path for path in left]
         for path in left:

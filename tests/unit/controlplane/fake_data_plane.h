@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -61,6 +62,7 @@ class FakeDataPlane {
         header->hash_seed = 0x1234567;
         header->item_bytes_max = 1 << 20;
         header->generation.store(1);
+        header->l1_id = 77;
         for (uint32_t i = 0; i < workers; ++i) {
             workers_.push_back(std::make_unique<FakeWorker>());
             attach_rings(i);
@@ -69,6 +71,23 @@ class FakeDataPlane {
         auto wake = shm::WakeFifo::open(runtime_dir + "/" + instance_ + ".wake");
         EXPECT_TRUE(wake);
         wake_ = std::make_unique<shm::WakeFifo>(std::move(wake.value()));
+    }
+
+    // As a data plane that found the L1 that `old` left. Before the first poll.
+    void take_over(FakeDataPlane& old) {
+        header().l1_id = old.header().l1_id;
+        uint32_t newest = 1;
+        for (uint32_t i = 0; i < workers_.size(); ++i) {
+            worker(i).l1 = old.worker(i).l1;
+            newest = std::max(newest, old.worker(i).generation);
+        }
+        header().generation.store(newest);
+    }
+    uint32_t workers() const { return static_cast<uint32_t>(workers_.size()); }
+    void beat(uint64_t now_ns) {
+        for (uint32_t i = 0; i < workers_.size(); ++i) {
+            segment_->worker(i)->heartbeat_ns.store(now_ns);
+        }
     }
 
     FakeWorker& worker(uint32_t index) { return *workers_[index]; }
