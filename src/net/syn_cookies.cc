@@ -69,8 +69,7 @@ bool SynCookies::check(uint64_t now_ns, uint64_t addresses, uint32_t irs, uint32
 uint32_t SynCookies::pack(uint32_t clock, const SynOptions& options) noexcept {
     const uint32_t scale =
         options.window_scale == kNoWindowScale ? kNoScale : options.window_scale & kScaleMask;
-    const uint32_t bits =
-        scale | (options.sack_permitted ? kSack : 0) | (options.ecn ? kEcn : 0);
+    const uint32_t bits = scale | (options.sack_permitted ? kSack : 0) | (options.ecn ? kEcn : 0);
     const uint32_t timestamp = (clock & ~kOptionMask) | bits;
     return seq_gt(timestamp, clock) ? timestamp - (1u << kOptionBits) : timestamp;
 }

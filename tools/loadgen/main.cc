@@ -12,7 +12,8 @@
 int main(int argc, char** argv) {
     using namespace cachee::loadgen;
     CLI::App app{
-        "Load a Redis-compatible server (or memcached), judge its replies and measure how long they take.",
+        "Load a Redis-compatible server (or memcached), judge its replies and measure how long "
+        "they take.",
         "cachee bench"};
     Options options;
     add_options(app, options);
