@@ -35,10 +35,18 @@ inline void copy32(uint8_t* to, const uint8_t* from) noexcept {
     using namespace copy_internal;
     auto* const t = static_cast<uint8_t*>(to);
     const auto* const f = static_cast<const uint8_t*>(from);
-    if (size - 16 <= 16) {
+    if (size - 16 <= 16) [[likely]] {
         copy16(t, f);
         copy16(t + size - 16, f + size - 16);
-    } else if (size - 16 <= 240) [[likely]] {
+    } else if (size - 32 <= 32) [[likely]] {
+        copy32(t, f);
+        copy32(t + size - 32, f + size - 32);
+    } else if (size - 64 <= 64) [[likely]] {
+        copy32(t, f);
+        copy32(t + 32, f + 32);
+        copy32(t + size - 64, f + size - 64);
+        copy32(t + size - 32, f + size - 32);
+    } else if (size - 128 <= 128) {
         for (size_t at = 32; at < size; at += 32) copy32(t + at - 32, f + at - 32);
         copy32(t + size - 32, f + size - 32);
     } else {

@@ -186,7 +186,12 @@ struct alignas(64) Block {
     // Owner thread only.
     void add(Id id, uint64_t delta = 1) noexcept {
         auto& value = values[static_cast<size_t>(id)];
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+        // One instruction, which compilers do not make of the two atomic ones below.
+        asm("addq %1, %0" : "+m"(value) : "er"(delta) : "cc");
+#else
         value.store(value.load(std::memory_order_relaxed) + delta, std::memory_order_relaxed);
+#endif
     }
     void set(Id id, uint64_t v) noexcept {
         values[static_cast<size_t>(id)].store(v, std::memory_order_relaxed);
