@@ -55,18 +55,35 @@ class Partition {
     template <By kBy, typename Probe = NoProbe>
     Lookup take(const Candidate& candidate, uint64_t hash, std::string_view key, uint64_t now_ms,
                 uint32_t generation) const noexcept;
-    // Both in one; nothing is prefetched.
+    // The part of take() that nearly every hit needs, for a caller with a slow path of its own:
+    // kBusy for all that is no hit in the chain's first bucket by the first tag that fits (misses
+    // and expired items too).
+    template <By kBy, typename Probe = NoProbe>
+    Lookup take_usual(const Candidate& candidate, std::string_view key, uint64_t now_ms,
+                      uint32_t generation) const noexcept;
+    // look() and these in one; nothing is prefetched.
     template <By kBy = By::kAnyone, typename Probe = NoProbe>
     [[gnu::always_inline]] Lookup find(uint64_t hash, std::string_view key, uint64_t now_ms,
                                        uint32_t generation) const noexcept {
         return take<kBy, Probe>(candidate_of<kBy>(hash), hash, key, now_ms, generation);
     }
+    template <By kBy, typename Probe = NoProbe>
+    [[gnu::always_inline]] Lookup find_usual(uint64_t hash, std::string_view key, uint64_t now_ms,
+                                             uint32_t generation) const noexcept {
+        return take_usual<kBy, Probe>(candidate_of<kBy>(hash), key, now_ms, generation);
+    }
     // After the value was copied (copy_value() of racy.h): true when the copy is what find() saw.
     static bool still_valid(const Lookup& lookup) noexcept {
         if (lookup.version_word == nullptr) return true;  // the owner's
+        return still_valid<By::kAnyone>(lookup);
+    }
+    // The same where it is known who looked. REQUIRES: a hit of that kind.
+    template <By kBy>
+    [[gnu::always_inline]] static bool still_valid(const Lookup& lookup) noexcept {
+        if (kBy == By::kOwner) return true;
         fence_acquire();  // the copy before this look; pairs with fence_release in Index::Change
         const auto* version = static_cast<const std::atomic<uint32_t>*>(lookup.version_word);
-        return version->load(std::memory_order_relaxed) == lookup.version;
+        return is_unchanged(*version, lookup.version);
     }
     // Instead of copying: after a hit, keeps the value's bytes as they are, whatever becomes of the
     // key, until unpin(). False: the item is gone already, or too much is pinned; then copy, or
@@ -199,32 +216,39 @@ template <By kBy>
 }
 
 template <By kBy, typename Probe>
-[[gnu::always_inline]] inline Lookup Partition::take(const Candidate& candidate, uint64_t hash,
-                                                     std::string_view key, uint64_t now_ms,
-                                                     uint32_t generation) const noexcept {
+[[gnu::always_inline]] inline Lookup Partition::take_usual(const Candidate& candidate,
+                                                           std::string_view key, uint64_t now_ms,
+                                                           uint32_t generation) const noexcept {
     const uint8_t* const item = candidate.item;
     const Bucket& bucket = *candidate.bucket;
     Probe::touch(&bucket, sizeof bucket);
-    if (key_matches(item, key)) [[likely]] {
-        const auto word = racy_load<uint64_t>(item + kDeadlineOffset);
-        const auto item_generation = racy_load<uint32_t>(item + kGenerationOffset);
-        bool settled = true;
-        if (kBy == By::kAnyone) {
-            fence_acquire();  // pairs with fence_release in Index::Change
-            settled = bucket.version.load(std::memory_order_relaxed) == candidate.version;
-        }
-        if (settled) [[likely]] {
-            Probe::touch(item, kItemHeaderBytes + key.size() + value_bytes_of(word));
-            if (!is_live(word, item_generation, now_ms, generation)) [[unlikely]]
-                return {};
-            return {.status = FindStatus::kHit,
-                    .value = item + kItemHeaderBytes + key.size(),
-                    .value_bytes = value_bytes_of(word),
-                    .deadline_ms = deadline_of(word),
-                    .version_word = kBy == By::kOwner ? nullptr : &bucket.version,
-                    .version = candidate.version};
-        }
+    if (!key_matches(item, key)) [[unlikely]]
+        return {.status = FindStatus::kBusy};
+    const auto word = racy_load<uint64_t>(item + kDeadlineOffset);
+    if (!is_live(word, racy_load<uint32_t>(item + kGenerationOffset), now_ms, generation))
+        [[unlikely]]
+        return {.status = FindStatus::kBusy};
+    if (kBy == By::kAnyone) {
+        fence_acquire();  // pairs with fence_release in Index::Change
+        if (!is_unchanged(bucket.version, candidate.version)) [[unlikely]]
+            return {.status = FindStatus::kBusy};
     }
+    Probe::touch(item, kItemHeaderBytes + key.size() + value_bytes_of(word));
+    return {.status = FindStatus::kHit,
+            .value = item + kItemHeaderBytes + key.size(),
+            .value_bytes = value_bytes_of(word),
+            .deadline_ms = deadline_of(word),
+            .version_word = kBy == By::kOwner ? nullptr : &bucket.version,
+            .version = candidate.version};
+}
+
+template <By kBy, typename Probe>
+[[gnu::always_inline]] inline Lookup Partition::take(const Candidate& candidate, uint64_t hash,
+                                                     std::string_view key, uint64_t now_ms,
+                                                     uint32_t generation) const noexcept {
+    const Lookup usual = take_usual<kBy, Probe>(candidate, key, now_ms, generation);
+    if (usual.status == FindStatus::kHit) [[likely]]
+        return usual;
     // Member by member, so that the caller's Lookup need not live in memory.
     const Lookup cold = find_cold<Probe>(hash, key, now_ms, generation);
     return {.status = cold.status,

@@ -46,6 +46,12 @@ CACHEE_RACY T racy_load(const void* from) noexcept {
     return value;
 }
 
+// Whether a bucket's version is still that one. A plain load, which the compiler may make part of
+// the comparison; where it stands is up to the fence before it.
+CACHEE_RACY bool is_unchanged(const std::atomic<uint32_t>& word, uint32_t version) noexcept {
+    return racy_load<uint32_t>(&word) == version;
+}
+
 // Copies the value of a Lookup. Believe the copy only if Partition::still_valid() says so
 // afterwards. Inline for the sizes that small values have.
 #ifdef __SANITIZE_THREAD__
