@@ -241,6 +241,12 @@ void SocketTransport::commit(io::SessionIndex index, uint32_t size) noexcept {
     dirty_.push_back(index);
 }
 
+uint8_t* SocketTransport::extend(io::SessionIndex index, uint32_t size) noexcept {
+    uint8_t* const out = reserve(index, size);
+    if (out != nullptr) commit(index, size);
+    return out;
+}
+
 size_t SocketTransport::append(io::SessionIndex index, const uint8_t* data, size_t size) noexcept {
     Session& session = sessions_[index];
     if (session.state != State::kOpen) return size;

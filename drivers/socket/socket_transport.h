@@ -75,6 +75,7 @@ class SocketTransport final : public io::Transport {
     size_t poll(uint64_t now_ns, io::Event* events, size_t max) noexcept override;
     uint8_t* reserve(io::SessionIndex session, uint32_t size) noexcept override;
     void commit(io::SessionIndex session, uint32_t size) noexcept override;
+    uint8_t* extend(io::SessionIndex session, uint32_t size) noexcept override;
     size_t append(io::SessionIndex session, const uint8_t* data, size_t size) noexcept override;
     void pause(io::SessionIndex session) noexcept override;
     void resume(io::SessionIndex session) noexcept override;

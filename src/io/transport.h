@@ -96,6 +96,10 @@ class Transport {
     // REQUIRES: size <= the size of the reserve() before it.
     virtual void commit(SessionIndex session, uint32_t size) noexcept = 0;
 
+    // The two in one, for a reply whose size is known: the bytes are part of the stream at once and
+    // are written before the next call for any session. nullptr as from reserve().
+    virtual uint8_t* extend(SessionIndex session, uint32_t size) noexcept = 0;
+
     // Copies as much of data as the send limit allows and returns that count; a short count is
     // followed by a kWritable event later. A closed session takes everything and drops it.
     virtual size_t append(SessionIndex session, const uint8_t* data, size_t size) noexcept = 0;

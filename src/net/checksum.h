@@ -13,13 +13,16 @@ namespace cachee::net {
 // A partial sum; add pieces of even length in any order, and at most one odd piece, last.
 uint64_t checksum_add(const uint8_t* data, size_t size, uint64_t sum) noexcept;
 
+inline uint16_t checksum_fold_word(uint32_t word) noexcept {
+    // The high half takes the low one in, with its carry.
+    const uint32_t turned = word << 16 | word >> 16;
+    return static_cast<uint16_t>((word + turned) >> 16);
+}
+
 inline uint16_t checksum_fold(uint64_t sum) noexcept {
     sum = (sum & 0xffffffff) + (sum >> 32);
     sum = (sum & 0xffffffff) + (sum >> 32);
-    // The high half takes the low one in, with its carry.
-    const auto word = static_cast<uint32_t>(sum);
-    const uint32_t turned = word << 16 | word >> 16;
-    return static_cast<uint16_t>((word + turned) >> 16);
+    return checksum_fold_word(static_cast<uint32_t>(sum));
 }
 
 inline uint16_t checksum_finish(uint64_t sum) noexcept {

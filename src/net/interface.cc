@@ -30,9 +30,9 @@ Interface::Interface(FramePort& port, const InterfaceOptions& options,
       options_(options),
       counters_(counters),
       mac_first_(options.vlan_id == 0 ? mac_word(info_.mac) << 16 : 1),
-      ethernet_low_(mac_word(info_.mac) << 48),
-      ethernet_high_(mac_word(info_.mac) >> 16 | uint64_t{0x00450008} << 32),
+      ethernet_source_(mac_word(info_.mac) | uint64_t{0x0008} << 48),
       local_ip_be_(__builtin_bswap32(options.local_ip)),
+      port_sums_(info_.tx_ip_checksum && info_.tx_tcp_checksum),
       pseudo_sum_(checksum_fold(pseudo_header_sum(options.local_ip, 0, kProtocolTcp, 0))),
       arp_(options.neighbours_max),
       neighbours_(options.ipv6.enabled ? options.neighbours_max : 0),
@@ -43,8 +43,9 @@ Interface::Interface(FramePort& port, const InterfaceOptions& options,
 }
 
 Interface::~Interface() {
-    if (staged_count_ > 0) port_.tx_free(staged_.data(), staged_count_);
-    if (spare_count_ > 0) port_.tx_free(spare_.data(), spare_count_);
+    if (spare_end_ > staged_begin_) {
+        port_.tx_free(&frames_[staged_begin_], spare_end_ - staged_begin_);
+    }
 }
 
 // For is_usual(), where the port has not judged them: a bad one is handle()'s to count.
@@ -172,29 +173,46 @@ bool Interface::tcp_checksum_good(const RxFrame& frame, const uint8_t* segment, 
     return checksum_fold(checksum_add(segment, bytes, pseudo)) == 0xffff;
 }
 
-// For tx_frame(): a place among the staged and a spare frame; false when the port has none.
+// For next_frame(): spare frames, at the front again once all are gone; false when the port has
+// none, or takes none. REQUIRES: no spare frame is left.
 bool Interface::make_room() noexcept {
-    if (staged_count_ == kStagedMax) push();
-    if (staged_count_ == kStagedMax) return false;
-    if (spare_count_ != 0) return true;
-    spare_count_ = port_.tx_alloc(spare_.data(), kSpareMax);
-    if (spare_count_ == 0) {
+    if (spare_end_ == kFramesMax) push();
+    if (staged_begin_ == staged_end_) {
+        staged_begin_ = staged_end_ = spare_end_ = tagged_end_ = 0;
+    } else if (spare_end_ == kFramesMax && !close_gap_cold()) {
+        return false;
+    }
+    const uint32_t room = std::min(kFramesMax - spare_end_, kSpareMax);
+    size_t count = port_.tx_alloc(&frames_[spare_end_], room);
+    if (count == 0) {
         push();
-        spare_count_ = port_.tx_alloc(spare_.data(), kSpareMax);
+        count = port_.tx_alloc(&frames_[spare_end_], room);
     }
     if (options_.vlan_id != 0) {  // headers are written behind the place of the tag
-        for (size_t i = 0; i < spare_count_; ++i) {
-            spare_[i].data += kVlanBytes;
-            spare_[i].capacity -= kVlanBytes;
+        for (size_t i = spare_end_; i < spare_end_ + count; ++i) {
+            frames_[i].data += kVlanBytes;
+            frames_[i].capacity -= kVlanBytes;
         }
     }
-    return spare_count_ != 0;
+    spare_end_ += static_cast<uint32_t>(count);
+    return count != 0;
+}
+
+// The port took some of the frames only: the others move to the front. False: it took none.
+bool Interface::close_gap_cold() noexcept {
+    const uint32_t gone = staged_begin_;
+    std::copy(frames_.begin() + gone, frames_.begin() + spare_end_, frames_.begin());
+    staged_begin_ = 0;
+    staged_end_ -= gone;
+    spare_end_ -= gone;
+    tagged_end_ -= gone;
+    return gone != 0;
 }
 
 // Moves the addresses of each frame forward and puts the tag behind them.
 void Interface::tag_staged() noexcept {
-    for (; tagged_count_ < staged_count_; ++tagged_count_) {
-        TxFrame& frame = staged_[tagged_count_];
+    for (; tagged_end_ < staged_end_; ++tagged_end_) {
+        TxFrame& frame = frames_[tagged_end_];
         frame.data -= kVlanBytes;
         frame.capacity += kVlanBytes;
         std::memmove(frame.data, frame.data + kVlanBytes, 12);
@@ -204,21 +222,6 @@ void Interface::tag_staged() noexcept {
         if (frame.l2_bytes != 0) frame.l2_bytes += kVlanBytes;
         uncounted_bytes_ += kVlanBytes;
     }
-}
-
-void Interface::push_staged() noexcept {
-    if (options_.vlan_id != 0) tag_staged();
-    count(Counter::frames_out, uncounted_frames_);
-    count(Counter::frame_bytes_out, uncounted_bytes_);
-    uncounted_frames_ = 0;
-    uncounted_bytes_ = 0;
-    const size_t sent = port_.tx_burst(staged_.data(), staged_count_);
-    if (sent < staged_count_ && sent > 0) {
-        std::copy(staged_.begin() + static_cast<ptrdiff_t>(sent),
-                  staged_.begin() + static_cast<ptrdiff_t>(staged_count_), staged_.begin());
-    }
-    staged_count_ -= sent;
-    tagged_count_ = staged_count_;
 }
 
 void Interface::write_ethernet(uint8_t* p, const MacAddress& dst, uint16_t type) noexcept {

@@ -36,7 +36,8 @@ struct InterfaceOptions {
 };
 
 // What handle() made of a frame: a TCP segment over one of the two, or nothing to do any more.
-enum class Received : uint8_t { kNone, kIpv4, kIpv6 };
+// kUsual: is_usual(), and not handled yet.
+enum class Received : uint8_t { kNone, kIpv4, kIpv6, kUsual };
 
 // What the headers of an outgoing segment say. Addresses and numbers in host order.
 struct SegmentFields {
@@ -55,18 +56,17 @@ struct SegmentFields {
     uint8_t options[40] = {};
 };
 
-// The segment of every request and reply: no option but timestamps, no TSO.
+// The segment of every request and reply: IPv4, no option but timestamps, no TSO. What is borrowed
+// here is read just before it is written to the frame, and so never waits for it in memory.
 struct PlainFields {
-    const uint8_t* dst_mac;
-    uint16_t window;
-    uint32_t remote_ip;
-    uint16_t remote_port;
-    uint16_t local_port;
-    uint32_t seq;
-    uint32_t ack;
-    uint8_t flags;
+    const ConnectionKey& key;  // the peer's address, and both ports
+    const MacAddress& dst_mac;
+    const uint32_t& seq;
+    const uint32_t& ack;
+    const uint32_t& ts_echo;
     uint32_t ts_value;
-    uint32_t ts_echo;
+    uint16_t window;
+    uint8_t flags;
 };
 
 class Interface {
@@ -119,10 +119,9 @@ class Interface {
     }
     // The same for send_plain(), which sets all of the frame's fields.
     TxFrame* next_frame() noexcept {
-        if ((staged_count_ == kStagedMax || spare_count_ == 0) && !make_room()) return nullptr;
-        TxFrame& frame = staged_[staged_count_];
-        frame = spare_[--spare_count_];
-        return &frame;
+        if (staged_end_ == spare_end_ && !make_room()) [[unlikely]]
+            return nullptr;
+        return &frames_[staged_end_];
     }
     static uint8_t* payload_of(TxFrame& frame, uint32_t option_bytes, bool ipv6 = false) noexcept {
         const uint32_t ip_bytes = ipv6 ? kIpv6Bytes : kIpv4Bytes;
@@ -139,7 +138,13 @@ class Interface {
     void send_plain(TxFrame& frame, const PlainFields& fields, uint32_t payload_bytes) noexcept;
     // Hands the staged frames to the port; what it does not take stays for the next call.
     void push() noexcept {
-        if (staged_count_ != 0) push_staged();
+        if (staged_end_ == staged_begin_) return;
+        if (options_.vlan_id != 0) tag_staged();
+        const size_t sent = port_.tx_burst(&frames_[staged_begin_], staged_end_ - staged_begin_);
+        staged_begin_ += static_cast<uint32_t>(sent);
+        count(stats::Counter::frames_out, sent);
+        count(stats::Counter::frame_bytes_out, uncounted_bytes_);
+        uncounted_bytes_ = 0;
     }
     void wait(uint64_t max_ns) noexcept { port_.wait(max_ns); }
 
@@ -152,8 +157,8 @@ class Interface {
     const Ipv6Address* source_for(const Ipv6Address& remote) const noexcept;
 
   private:
-    static constexpr size_t kStagedMax = 256;
-    static constexpr size_t kSpareMax = 32;
+    static constexpr uint32_t kFramesMax = 64;
+    static constexpr uint32_t kSpareMax = 32;  // asked of the port at a time
 
     void count(stats::Counter id, uint64_t n = 1) noexcept { counters_->add(id, n); }
     bool usual_checksums_good(const RxFrame& frame) const noexcept;
@@ -170,14 +175,20 @@ class Interface {
     Received handle_ipv6(const RxFrame& frame, const Packet& link, uint32_t tick,
                          TcpSegment& out) noexcept;
     bool make_room() noexcept;
-    void push_staged() noexcept;
+    [[gnu::cold, gnu::noinline]] bool close_gap_cold() noexcept;
     uint16_t finish_checksums(uint8_t* ip, uint8_t* tcp, uint32_t remote_ip, uint32_t tcp_bytes,
                               bool tso) noexcept;
     void stage(TxFrame& frame, uint32_t size) noexcept {
         frame.size = size;
-        ++staged_count_;
-        ++uncounted_frames_;
+        ++staged_end_;
         uncounted_bytes_ += size;
+    }
+    static void set_offloads(TxFrame& frame, uint16_t flags, uint8_t tcp_header_bytes) noexcept {
+        frame.flags = flags;
+        frame.l2_bytes = kEthernetBytes;
+        frame.l4_bytes = tcp_header_bytes;
+        frame.l3_bytes = kIpv4Bytes;
+        frame.tso_mss = 0;
     }
     void write_ethernet(uint8_t* p, const MacAddress& dst, uint16_t type) noexcept;
     bool ipv4_checksum_good(const RxFrame& frame, const Ipv4Packet& packet) noexcept;
@@ -256,20 +267,22 @@ class Interface {
     // Our address as the first bytes of a frame in, and the constant bytes of a frame out.
     // With a VLAN no frame matches it, so that all take the general way.
     const uint64_t mac_first_;
-    const uint64_t ethernet_low_;   // bytes 6..7 of a frame, at the top
-    const uint64_t ethernet_high_;  // bytes 8..15: the rest of the address, type, IPv4's first two
+    const uint64_t ethernet_source_;  // bytes 6..13 of a frame: our address, and the type IPv4
     const uint32_t local_ip_be_;
+    const bool port_sums_;       // both checksums of what goes out
     const uint32_t pseudo_sum_;  // of the pseudo-header: our address and the protocol, folded
     IcmpErrorSink* error_sink_ = nullptr;
     uint16_t ip_id_ = 0;
     uint32_t resolutions_ = 0;
-    uint32_t uncounted_frames_ = 0;  // staged since the last push()
-    uint64_t uncounted_bytes_ = 0;
-    size_t staged_count_ = 0;
-    size_t spare_count_ = 0;
-    std::array<TxFrame, kStagedMax> staged_;
-    std::array<TxFrame, kSpareMax> spare_;
-    size_t tagged_count_ = 0;  // of the staged frames: those that the port did not take
+    uint64_t uncounted_bytes_ = 0;  // staged since the last push()
+    // Transmit frames, each in one place from the port and back to it:
+    //   | gone | staged: filled, to be sent | spare | none yet |
+    //        staged_begin_            staged_end_   spare_end_
+    std::array<TxFrame, kFramesMax> frames_;
+    uint32_t staged_begin_ = 0;
+    uint32_t staged_end_ = 0;
+    uint32_t spare_end_ = 0;
+    uint32_t tagged_end_ = 0;  // with a VLAN: up to here the port has seen them, and did not take
     ArpCache arp_;
     uint32_t defended_tick_ = 0;
     bool defended_ = false;
@@ -323,41 +336,37 @@ template <bool kTimestamps>
     uint8_t* const tcp = ip + kIpv4Bytes;
     constexpr uint32_t kHeaderBytes = kTcpBytes + (kTimestamps ? 12 : 0);
     const uint32_t tcp_bytes = kHeaderBytes + payload_bytes;
-    const uint64_t mac_low = load_word<uint32_t>(fields.dst_mac);
-    const uint64_t mac_high = load_word<uint16_t>(fields.dst_mac + 4);
-    store_word<uint64_t>(p, ethernet_low_ | mac_high << 32 | mac_low);
-    store_word<uint64_t>(p + 8, ethernet_high_);
+    std::memcpy(p, fields.dst_mac.data(), 6);
+    store_word<uint64_t>(p + 6, ethernet_source_);
+    store_word<uint16_t>(p + 14, 0x0045);
     store_be16(ip + 2, static_cast<uint16_t>(kIpv4Bytes + tcp_bytes));
     store_be16(ip + 4, ip_id_++);
     store_word<uint32_t>(ip + 6, 0x06400040);  // do not fragment, 64 hops, TCP
     store_word<uint16_t>(ip + 10, 0);
     store_word<uint32_t>(ip + 12, local_ip_be_);
-    store_be32(ip + 16, fields.remote_ip);
-    store_be32(tcp, uint32_t{fields.local_port} << 16 | fields.remote_port);
+    const uint32_t remote = __builtin_bswap32(static_cast<uint32_t>(fields.key >> 32));
+    store_word<uint32_t>(ip + 16, remote);
+    const auto ports = static_cast<uint32_t>(fields.key);
+    store_be32(tcp, ports << 16 | ports >> 16);
     store_be32(tcp + 4, fields.seq);
     store_be32(tcp + 8, fields.ack);
     store_be32(tcp + 12, kHeaderBytes << 26 | uint32_t{fields.flags} << 16 | fields.window);
-    store_word<uint32_t>(tcp + 16, 0);
     if (kTimestamps) {
-        store_be32(tcp + kTcpBytes, 0x0101080a);
+        store_be32(tcp + kTcpBytes, UsualSegment::kTimestampOption);
         store_be32(tcp + kTcpBytes + 4, fields.ts_value);
         store_be32(tcp + kTcpBytes + 8, fields.ts_echo);
     }
-    if (info_.tx_ip_checksum && info_.tx_tcp_checksum) [[likely]] {
-        // Our part, the remote address in halves, and the length: at most 18 bits, folded twice.
-        uint32_t sum = pseudo_sum_ + __builtin_bswap16(static_cast<uint16_t>(tcp_bytes));
-        const uint32_t remote = __builtin_bswap32(fields.remote_ip);
-        sum += (remote & 0xffff) + (remote >> 16);
-        sum = (sum & 0xffff) + (sum >> 16);
-        checksum_store(tcp + 16, static_cast<uint16_t>(sum + (sum >> 16)));
-        frame.flags = kTxIpChecksum | kTxTcpChecksum;
+    if (port_sums_) [[likely]] {
+        // Our part, the length, and the remote address in halves: at most 18 bits.
+        const uint32_t sum = pseudo_sum_ + __builtin_bswap16(static_cast<uint16_t>(tcp_bytes)) +
+                             (remote & 0xffff) + (remote >> 16);
+        store_word<uint32_t>(tcp + 16, checksum_fold_word(sum));
+        set_offloads(frame, kTxIpChecksum | kTxTcpChecksum, kHeaderBytes);
     } else {
-        frame.flags = finish_checksums(ip, tcp, fields.remote_ip, tcp_bytes, false);
+        store_word<uint32_t>(tcp + 16, 0);
+        const auto remote_ip = static_cast<uint32_t>(fields.key >> 32);
+        set_offloads(frame, finish_checksums(ip, tcp, remote_ip, tcp_bytes, false), kHeaderBytes);
     }
-    frame.l2_bytes = kEthernetBytes;
-    frame.l4_bytes = kHeaderBytes;
-    frame.l3_bytes = kIpv4Bytes;
-    frame.tso_mss = 0;
     stage(frame, kEthernetBytes + kIpv4Bytes + tcp_bytes);
 }
 

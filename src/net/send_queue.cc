@@ -27,6 +27,12 @@ bool has_room(const Block& block) noexcept {
 
 }  // namespace
 
+uint8_t* extend_more(Hot& hot, BlockPool& pool, uint32_t size) noexcept {
+    uint8_t* const out = reserve(hot, pool, size);
+    if (out != nullptr) commit(hot, pool, size);
+    return out;
+}
+
 uint32_t append(Hot& hot, BlockPool& pool, const uint8_t* data, uint32_t size) noexcept {
     uint32_t taken = 0;
     while (taken < size) {

@@ -34,6 +34,9 @@ struct Gather {
 inline uint8_t* reserve(Hot& hot, BlockPool& pool, uint32_t size) noexcept;
 // Makes `size` bytes of the last reserve() part of the stream.
 inline void commit(Hot& hot, BlockPool& pool, uint32_t size) noexcept;
+// Both in one; the caller writes the bytes afterwards.
+inline uint8_t* extend(Hot& hot, BlockPool& pool, uint32_t size) noexcept;
+uint8_t* extend_more(Hot& hot, BlockPool& pool, uint32_t size) noexcept;  // REQUIRES: not empty
 // Copies up to `size` bytes in; returns how many the pool had room for.
 uint32_t append(Hot& hot, BlockPool& pool, const uint8_t* data, uint32_t size) noexcept;
 // All or nothing, without a copy; takes over one hold of the lender on the bytes.
@@ -69,7 +72,7 @@ inline bool grow(Hot& hot, BlockPool& pool) noexcept {
     return true;
 }
 
-inline uint8_t* reserve(Hot& hot, BlockPool& pool, uint32_t size) noexcept {
+[[gnu::always_inline]] inline uint8_t* reserve(Hot& hot, BlockPool& pool, uint32_t size) noexcept {
     CACHEE_DASSERT(size <= kBlockDataBytes);
     if (hot.sq_tail == kNoBlock) [[likely]] {  // empty: nothing to be linked
         const uint32_t index = pool.allocate();
@@ -91,6 +94,18 @@ inline void commit(Hot& hot, BlockPool& pool, uint32_t size) noexcept {
     CACHEE_DASSERT(tail.end + size <= kBlockDataBytes);
     tail.end = static_cast<uint16_t>(tail.end + size);
     hot.sq_bytes += size;
+}
+
+inline uint8_t* extend(Hot& hot, BlockPool& pool, uint32_t size) noexcept {
+    if (hot.sq_tail != kNoBlock) return extend_more(hot, pool, size);
+    const uint32_t index = pool.allocate();
+    if (index == kNoBlock) return nullptr;
+    Block& block = pool.at(index);
+    block.end = static_cast<uint16_t>(size);
+    hot.sq_head = hot.sq_tail = hot.sq_next = index;
+    hot.sq_next_offset = 0;
+    hot.sq_bytes = size;
+    return block.data;
 }
 
 }  // namespace cachee::net::send_queue

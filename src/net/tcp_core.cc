@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The TCP engine's outside: poll() and its events, the calls a worker makes between poll() and
+// The TCP engine's outside: the events of poll(), the calls a worker makes between poll() and
 // flush(), opening and closing of sessions. See tcp_core.h. Worker thread only.
 #include "net/tcp_core.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "net/congestion.h"
 #include "net/receive_queue.h"
@@ -13,7 +14,6 @@ namespace cachee::net {
 
 using io::CloseHow;
 using io::CloseReason;
-using io::Event;
 using io::EventKind;
 using io::SessionIndex;
 using stats::Counter;
@@ -166,11 +166,8 @@ base::Result<std::unique_ptr<TcpTransport>> TcpTransport::create(FramePort& port
     return std::unique_ptr<TcpTransport>(std::make_unique<TcpCore>(port, options, counters));
 }
 
-void TcpCore::set_time(uint64_t now_ns) noexcept {
-    now_ns_ = std::max(now_ns, now_ns_);
-    now_us_ = static_cast<uint32_t>(now_ns_ / 1000);
-    const uint32_t tick = ticks_of_ns(now_ns_);
-    if (tick != now_tick_) update_gauges();
+void TcpCore::begin_tick(uint32_t tick) noexcept {
+    update_gauges();
     now_tick_ = tick;
     if (started_) return;
     started_ = true;
@@ -179,24 +176,14 @@ void TcpCore::set_time(uint64_t now_ns) noexcept {
     if (interface_.has_ipv6()) wheel_.arm(interface_id_, now_tick_ + Interface::kTimerTicks);
 }
 
-size_t TcpCore::poll(uint64_t now_ns, Event* events, size_t max) noexcept {
-    CACHEE_ASSERT(held_count_ == 0);
-    if (now_ns != now_ns_ || !started_) set_time(now_ns);
-    event_next_ = events;
-    event_end_ = events + max;
-    drain_ready();
-    if (event_room()) receive_burst(static_cast<size_t>(event_end_ - event_next_));
-    run_timers();
-    if (interface_.resolutions() != resolutions_seen_) wake_resolved();
-    if (!suspects_.empty() && buffers_low()) relieve_memory_cold();
-    if (!starved_.empty()) wake_starved();
-    drain_ready();
-    return static_cast<size_t>(event_next_ - events);
+void TcpCore::release() noexcept {
+    if (blocks_later_ != kNoBlock || !zombies_.empty()) [[unlikely]]
+        release_sessions();
+    if (held_count_ == 0) return;
+    interface_.release(held_.data(), std::exchange(held_count_, 0));
 }
 
-void TcpCore::release() noexcept {
-    if (held_count_ > 0) interface_.release(held_.data(), held_count_);
-    held_count_ = 0;
+void TcpCore::release_sessions() noexcept {
     if (blocks_later_ != kNoBlock) pool_.free_chain(blocks_later_);
     blocks_later_ = kNoBlock;
     while (!zombies_.empty()) {
@@ -328,21 +315,32 @@ Hot& TcpCore::open_session(uint32_t index, ConnectionKey key, const Ipv6Pair* pa
 
 uint8_t* TcpCore::reserve(SessionIndex session, uint32_t size) noexcept {
     Hot& hot = hot_[session];
-    const bool room = hot.sq_bytes + size <= send_limit_;
-    if (can_send(hot) && room) [[likely]] {
+    if (can_send(hot) && hot.sq_bytes + size <= send_limit_) [[likely]] {
         uint8_t* const out = send_queue::reserve(hot, pool_, size);
         if (out != nullptr) [[likely]] {
             hot.flags |= kReserved;
             return out;
         }
     }
-    return refuse_reserve_cold(hot, room);
+    return refuse_reserve_cold(hot, size);
 }
 
-uint8_t* TcpCore::refuse_reserve_cold(Hot& hot, bool room) noexcept {
+uint8_t* TcpCore::extend(SessionIndex session, uint32_t size) noexcept {
+    Hot& hot = hot_[session];
+    if (can_send(hot) && hot.sq_bytes + size <= send_limit_) [[likely]] {
+        uint8_t* const out = send_queue::extend(hot, pool_, size);
+        if (out != nullptr) [[likely]] {
+            mark_dirty(hot, session);
+            return out;
+        }
+    }
+    return refuse_reserve_cold(hot, size);
+}
+
+uint8_t* TcpCore::refuse_reserve_cold(Hot& hot, uint32_t size) noexcept {
     if (!can_send(hot)) return nullptr;
     hot.flags |= kWantWritable;
-    if (room && (hot.flags & kStarved) == 0) {
+    if (hot.sq_bytes + size <= send_limit_ && (hot.flags & kStarved) == 0) {
         hot.flags |= kStarved;
         starved_.push(index_of(hot));
     }

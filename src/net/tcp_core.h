@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The TCP engine behind TcpTransport; private to src/net. One class, one phase per file:
 //
-//   tcp_core.cc       poll, events, release, the Transport calls, open and close
+//   tcp_core.cc       events, release, the Transport calls, open and close
 //   tcp_address.cc    addresses and keys of connections
-//   tcp_fast.cc       the usual segment in and out: header prediction, one reply in one segment
+//   tcp_fast.cc       poll and flush, and the usual segment in and out: header prediction, one
+//                     reply in one segment
 //   tcp_input.cc      segments of sessions as RFC 9293 3.10.7 has them
 //   tcp_handshake.cc  SYN, half-open, active open, no connection
 //   tcp_limits.cc     SYN cookies, TIME_WAIT, and limits on what strangers can make us do
@@ -47,6 +48,7 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
     size_t poll(uint64_t now_ns, io::Event* events, size_t max) noexcept override;
     uint8_t* reserve(io::SessionIndex session, uint32_t size) noexcept override;
     void commit(io::SessionIndex session, uint32_t size) noexcept override;
+    uint8_t* extend(io::SessionIndex session, uint32_t size) noexcept override;
     size_t append(io::SessionIndex session, const uint8_t* data, size_t size) noexcept override;
     bool takes_lent() const noexcept override;
     bool append_lent(io::SessionIndex session, const uint8_t* data, size_t size,
@@ -76,7 +78,14 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
     static constexpr uint32_t kAttachBytesMin = 512;        // below, a copy costs less
 
     // --- tcp_core.cc
-    void set_time(uint64_t now_ns) noexcept;
+    void set_time(uint64_t now_ns) noexcept {
+        now_ns_ = std::max(now_ns, now_ns_);
+        now_us_ = static_cast<uint32_t>(now_ns_ / 1000);
+        const uint32_t tick = ticks_of_ns(now_ns_);
+        if (tick != now_tick_ || !started_) [[unlikely]]
+            begin_tick(tick);
+    }
+    [[gnu::noinline]] void begin_tick(uint32_t tick) noexcept;
     void count(stats::Counter id, uint64_t n = 1) noexcept { counters_->add(id, n); }
     uint32_t index_of(const Hot& hot) const noexcept {
         return static_cast<uint32_t>(&hot - hot_.data());
@@ -101,6 +110,7 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
         hot.flags |= kReady;
         ready_.push(index_of(hot));
     }
+    [[gnu::noinline]] void release_sessions() noexcept;
     bool anything_due(const Hot& hot) const noexcept;
     // Delivers what is due as far as there is room; true when nothing is left.
     bool deliver(Hot& hot) noexcept;
@@ -148,7 +158,7 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
                                       1u << static_cast<int>(State::kSynReceived);
         return (kSending >> static_cast<int>(hot.state) & 1) != 0 && (hot.flags & kFinQueued) == 0;
     }
-    [[gnu::cold, gnu::noinline]] uint8_t* refuse_reserve_cold(Hot& hot, bool room) noexcept;
+    [[gnu::cold, gnu::noinline]] uint8_t* refuse_reserve_cold(Hot& hot, uint32_t size) noexcept;
     void queue_fin(Hot& hot) noexcept;
     // The connection is over. discard: undelivered data is dropped.
     void finish(Hot& hot, io::CloseReason reason, bool discard) noexcept;
@@ -157,13 +167,23 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
 
     // --- tcp_fast.cc
     void input(const TcpSegment& segment, ConnectionKey key, uint32_t id) noexcept;
-    [[gnu::cold, gnu::noinline]] void look_up_ipv6(size_t i) noexcept;
-    [[gnu::cold, gnu::noinline]] void input_ipv6(size_t i) noexcept;
-    bool input_usual(const RxFrame& frame, ConnectionKey key, uint64_t home) noexcept;
+    [[gnu::noinline]] void look_up_other(size_t i) noexcept;
+    [[gnu::noinline]] void input_other(size_t i) noexcept;
+    bool input_usual(size_t i) noexcept;
+    [[gnu::noinline]] void input_usual_slowly(size_t i, uint32_t id) noexcept;
     template <typename Segment>
-    bool input_fast(uint32_t index, Segment segment) noexcept;
-    bool acked_fast(Hot& hot, Cold& cold, uint32_t ack, bool timed) noexcept;
+    [[gnu::always_inline]] inline bool input_fast(uint32_t index, Segment segment) noexcept;
+    template <bool kTimestamps, typename Segment>
+    [[gnu::always_inline]] inline bool input_in_order(Hot& hot, uint32_t index,
+                                                      Segment segment) noexcept;
+    template <typename Segment>
+    [[gnu::noinline]] bool input_in_order_plain(Hot& hot, uint32_t index, Segment segment) noexcept;
+    [[gnu::noinline]] void grow_window(Hot& hot, uint32_t index, uint32_t bytes) noexcept;
+    bool acked_fast(Hot& hot, uint32_t index, uint32_t ack, bool timed) noexcept;
+    template <typename Segment>
+    [[gnu::noinline]] void acked_by(Hot& hot, uint32_t ack, Segment segment) noexcept;
     bool output_fast(Hot& hot, Cold& cold) noexcept;
+    [[gnu::cold, gnu::noinline]] uint16_t advertise_cold(Hot& hot, const Cold& cold) noexcept;
     [[gnu::noinline]] bool record_room(Hot& hot, Cold& cold) noexcept;
     [[gnu::noinline]] void note_another(Hot& hot, Cold& cold, uint32_t start,
                                         send_queue::Cursor at) noexcept;
@@ -442,8 +462,7 @@ class TcpCore final : public TcpTransport, private IcmpErrorSink {
     uint16_t ephemeral_next_ = 0;
     std::array<RxFrame, kBurst> held_;
     std::array<TcpSegment, kBurst> segments_;
-    std::array<bool, kBurst> is_usual_;
-    std::array<Received, kBurst> received_;   // of the others: in segments_
+    std::array<Received, kBurst> received_;   // all but the usual ones: in segments_
     std::array<ConnectionKey, kBurst> keys_;  // of the segments
     std::array<uint64_t, kBurst> homes_;      // where table_ looks first for them
 };

@@ -17,65 +17,71 @@ using io::EventKind;
 using stats::Counter;
 
 // Two passes, so that the table's lines arrive while later headers are still being parsed.
-void TcpCore::receive_burst(size_t room) noexcept {
-    held_count_ = interface_.receive(held_.data(), std::min(room, kBurst));
-    if (held_count_ == 0) return;
+[[gnu::always_inline]] inline void TcpCore::receive_burst(size_t room) noexcept {
+    const size_t count_in = interface_.receive(held_.data(), std::min(room, kBurst));
+    held_count_ = count_in;
+    if (count_in == 0) return;
     uint64_t bytes = 0;
-    for (size_t i = 0; i < held_count_; ++i) {
+    for (size_t i = 0; i < count_in; ++i) {
         bytes += held_[i].size;
-        is_usual_[i] = interface_.is_usual(held_[i]);
-        if (is_usual_[i]) [[likely]] {
+        if (interface_.is_usual(held_[i])) [[likely]] {
+            received_[i] = Received::kUsual;
             keys_[i] = UsualSegment(held_[i].data).key();
+            homes_[i] = table_.prefetch(keys_[i]);
         } else {
-            received_[i] = interface_.handle(held_[i], now_tick_, segments_[i]);
-            if (received_[i] != Received::kIpv4) {
-                if (received_[i] == Received::kIpv6) look_up_ipv6(i);
-                continue;
-            }
-            const TcpSegment& segment = segments_[i];
-            keys_[i] = connection_key(segment.src_ip, segment.src_port, segment.dst_port);
+            look_up_other(i);
         }
-        homes_[i] = table_.prefetch(keys_[i]);
     }
     uint64_t predicted = 0;
-    for (size_t i = 0; i < held_count_; ++i) {
-        if (is_usual_[i]) [[likely]] {
-            predicted += input_usual(held_[i], keys_[i], homes_[i]) ? 1 : 0;
-        } else if (received_[i] == Received::kIpv4) {
-            input(segments_[i], keys_[i], table_.find_from(homes_[i], keys_[i]));
-        } else if (received_[i] == Received::kIpv6) {
-            input_ipv6(i);
+    for (size_t i = 0; i < count_in; ++i) {
+        if (received_[i] == Received::kUsual) [[likely]] {
+            predicted += input_usual(i) ? 1 : 0;
+        } else {
+            input_other(i);
         }
     }
-    count(Counter::frames_in, held_count_);
+    count(Counter::frames_in, count_in);
     count(Counter::frame_bytes_in, bytes);
     count(Counter::tcp_fast_path, predicted);
 }
 
-void TcpCore::look_up_ipv6(size_t i) noexcept {
+// First pass, frames of any other shape.
+void TcpCore::look_up_other(size_t i) noexcept {
     TcpSegment& segment = segments_[i];
-    hash_addresses(segment);
+    received_[i] = interface_.handle(held_[i], now_tick_, segment);
+    if (received_[i] == Received::kNone) return;
+    const bool ipv6 = received_[i] == Received::kIpv6;
+    if (ipv6) hash_addresses(segment);
     keys_[i] = connection_key(segment.src_ip, segment.src_port, segment.dst_port);
-    homes_[i] = table_ipv6_.prefetch(keys_[i]);
+    homes_[i] = (ipv6 ? table_ipv6_ : table_).prefetch(keys_[i]);
 }
 
-void TcpCore::input_ipv6(size_t i) noexcept {
-    input(segments_[i], keys_[i], find_ipv6(homes_[i], keys_[i], pair_of(segments_[i])));
+void TcpCore::input_other(size_t i) noexcept {
+    if (received_[i] == Received::kIpv4) {
+        input(segments_[i], keys_[i], table_.find_from(homes_[i], keys_[i]));
+    } else if (received_[i] == Received::kIpv6) {
+        input(segments_[i], keys_[i], find_ipv6(homes_[i], keys_[i], pair_of(segments_[i])));
+    }
 }
 
 // True: it took the fast path.
-[[gnu::always_inline]] inline bool TcpCore::input_usual(const RxFrame& frame, ConnectionKey key,
-                                                        uint64_t home) noexcept {
-    const uint32_t id = table_.find_from(home, key);
-    const UsualSegment usual(frame.data);
-    if (id < half_base_) [[likely]] {
-        if (input_fast(id, usual)) return true;
-        input_session(hot_[id], usual.whole());
-        return false;
+[[gnu::always_inline]] inline bool TcpCore::input_usual(size_t i) noexcept {
+    const uint32_t id = table_.find_from(homes_[i], keys_[i]);
+    const UsualSegment usual(held_[i].data);
+    if (id < half_base_ && input_fast(id, usual)) [[likely]]
+        return true;
+    input_usual_slowly(i, id);
+    return false;
+}
+
+void TcpCore::input_usual_slowly(size_t i, uint32_t id) noexcept {
+    if (id < half_base_) {
+        input_session(hot_[id], UsualSegment(held_[i].data).whole());
+        return;
     }
     TcpSegment segment;
-    if (interface_.handle(frame, now_tick_, segment) == Received::kIpv4) input(segment, key, id);
-    return false;
+    if (interface_.handle(held_[i], now_tick_, segment) == Received::kIpv4)
+        input(segment, keys_[i], id);
 }
 
 // Segments of any other shape, IPv6 and tagged ones among them.
@@ -98,48 +104,62 @@ void TcpCore::input(const TcpSegment& segment, ConnectionKey key, uint32_t id) n
 // Header prediction (RFC 1122 era, Van Jacobson): the next bytes in order, or an ACK of what is in
 // flight, with nothing unusual anywhere. False: nothing was done.
 template <typename Segment>
-[[gnu::always_inline]] inline bool TcpCore::input_fast(uint32_t index, Segment segment) noexcept {
+inline bool TcpCore::input_fast(uint32_t index, Segment segment) noexcept {
     Hot& hot = hot_[index];
     constexpr uint32_t kSlowFlags = kStored | kPaused | kReady | kRecovery | kFinQueued |
                                     kFinReceived | kFinSeen | kLingering | kPersist | kRecords |
                                     kTailProbe | kStalled;
-    if (hot.state != State::kEstablished || (hot.flags & kSlowFlags) != 0) return false;
+    const uint32_t flags = hot.flags;
+    if (hot.state != State::kEstablished || (flags & kSlowFlags) != 0) return false;
     const uint32_t seq = segment.seq();
-    const uint32_t ack = segment.ack();
-    const uint32_t size = segment.size();
     if ((segment.flags() & ~kPsh) != kAck || seq != hot.rcv_nxt) return false;
+    const bool timestamps = (flags & kHasTimestamps) != 0;
+    if (timestamps != segment.has_timestamps()) return false;
+    if (timestamps) [[likely]]
+        return input_in_order<true>(hot, index, segment);
+    return input_in_order_plain(hot, index, segment);
+}
+
+// As above, from where it is known whether there are timestamps.
+template <bool kTimestamps, typename Segment>
+inline bool TcpCore::input_in_order(Hot& hot, uint32_t index, Segment segment) noexcept {
+    const uint32_t seq = hot.rcv_nxt;
+    if (kTimestamps && seq_lt(segment.ts_value(), hot.ts_recent)) return false;
+    const uint32_t size = segment.size(kTimestamps);
     if (size > hot.rcv_edge - seq) return false;
+    const uint32_t ack = segment.ack();
     const uint32_t newly_acked = ack - hot.snd_una;
     if (newly_acked > hot.snd_nxt - hot.snd_una) return false;  // old, or never sent
-    const bool timestamps = (hot.flags & kHasTimestamps) != 0;
-    if (timestamps != segment.has_timestamps()) return false;
-    if (timestamps && seq_lt(segment.ts_value(), hot.ts_recent)) return false;
     // A pure ACK that moves nothing may be a duplicate or a window update.
-    if (size == 0 && newly_acked == 0) return false;
-    if (size > 0 && !event_room()) return false;
-    if (timestamps && hot.rcv_acked == seq) hot.ts_recent = segment.ts_value();
+    if ((size | newly_acked) == 0) return false;
+    CACHEE_DASSERT(event_room());  // each frame of the burst has one event
+    if (kTimestamps && hot.rcv_acked == seq) hot.ts_recent = segment.ts_value();
     // One round trip a tick is timed: more of them would say the same to RFC 6298.
     const bool timed = hot.heard_tick != now_tick_;
     hot.heard_tick = now_tick_;
     hot.snd_wnd = segment.window() << hot.snd_scale;
     hot.snd_wl1 = seq;
     hot.snd_wl2 = ack;
-    if (newly_acked != 0 && !acked_fast(hot, cold_[index], ack, timed))
-        acked(hot, ack, segment.whole());
+    if (newly_acked != 0 && !acked_fast(hot, index, ack, timed)) [[unlikely]]
+        acked_by(hot, ack, segment);
     if (size > 0) {
         hot.rcv_nxt = seq + size;
-        hot.rcv_read = hot.rcv_nxt;
-        emit(index, EventKind::kData, segment.data(), size);
+        hot.rcv_read = seq + size;
+        emit(index, EventKind::kData, segment.data(kTimestamps), size);
         hot.flags |= kAckDelayed;
         mark_dirty(hot, index);
     }
-    if ((hot.flags & kWritableDue) != 0) mark_ready(hot);
     return true;
 }
 
+template <typename Segment>
+bool TcpCore::input_in_order_plain(Hot& hot, uint32_t index, Segment segment) noexcept {
+    return input_in_order<false>(hot, index, segment);
+}
+
 // All of a short send queue is acknowledged: what acked() comes down to then. False: it is more
-// than that, and nothing was done.
-[[gnu::always_inline]] inline bool TcpCore::acked_fast(Hot& hot, Cold& cold, uint32_t ack,
+// than that, and nothing was done. (What Cold has of retransmissions is 0 where `backoff` is.)
+[[gnu::always_inline]] inline bool TcpCore::acked_fast(Hot& hot, uint32_t index, uint32_t ack,
                                                        bool timed) noexcept {
     constexpr uint32_t kSlowFlags = kRecovery | kFinQueued | kWantWritable | kReserved | kLent;
     const uint32_t bytes = ack - hot.snd_una;
@@ -157,9 +177,38 @@ template <typename Segment>
     hot.snd_una = ack;  // and so is snd_nxt, which lies between it and snd_max
     hot.dup_acks = 0;
     hot.rtx_deadline = 0;
-    cold.retries = 0;
-    congestion::on_ack(hot, cold, options_.congestion_control, bytes, bytes, now_us());
+    if (2ULL * bytes >= hot.cwnd) [[unlikely]]
+        grow_window(hot, index, bytes);
     return true;
+}
+
+void TcpCore::grow_window(Hot& hot, uint32_t index, uint32_t bytes) noexcept {
+    congestion::on_ack(hot, cold_[index], options_.congestion_control, bytes, bytes, now_us());
+}
+
+template <typename Segment>
+void TcpCore::acked_by(Hot& hot, uint32_t ack, Segment segment) noexcept {
+    acked(hot, ack, segment.whole());
+    if ((hot.flags & kWritableDue) != 0) mark_ready(hot);
+}
+
+size_t TcpCore::poll(uint64_t now_ns, io::Event* events, size_t max) noexcept {
+    CACHEE_ASSERT(held_count_ == 0);
+    set_time(now_ns);
+    event_next_ = events;
+    event_end_ = events + max;
+    size_t room = max;
+    if (!ready_.empty()) [[unlikely]] {
+        drain_ready();
+        room = static_cast<size_t>(event_end_ - event_next_);
+    }
+    if (room != 0) receive_burst(room);
+    run_timers();
+    if (interface_.resolutions() != resolutions_seen_) wake_resolved();
+    if (!suspects_.empty() && buffers_low()) relieve_memory_cold();
+    if (!starved_.empty()) wake_starved();
+    drain_ready();
+    return static_cast<size_t>(event_next_ - events);
 }
 
 void TcpCore::flush(uint64_t now_ns) noexcept {
@@ -193,12 +242,13 @@ void TcpCore::note_another(Hot& hot, Cold& cold, uint32_t start, send_queue::Cur
 [[gnu::always_inline]] inline bool TcpCore::output_fast(Hot& hot, Cold& cold) noexcept {
     constexpr uint32_t kSlowFlags =
         kEcn | kProbeDue | kFinQueued | kPersist | kRecovery | kIpv6 | kLent;
-    if (hot.state != State::kEstablished || (hot.flags & kSlowFlags) != 0) return false;
+    const uint32_t flags = hot.flags;
+    if (hot.state != State::kEstablished || (flags & kSlowFlags) != 0) return false;
     if (hot.acks_owed != 0 || hot.dup_acks != 0 || hot.snd_nxt != hot.snd_max) return false;
     const uint32_t flight = hot.snd_nxt - hot.snd_una;
     const uint32_t size = hot.sq_bytes - flight;
     if (size == 0 || size > hot.mss) return false;
-    if (hot.sq_bytes > std::min(hot.cwnd, hot.snd_wnd)) return false;
+    if (hot.sq_bytes > hot.cwnd || hot.sq_bytes > hot.snd_wnd) return false;
     // Idle for longer than the shortest timeout: the congestion window may have to be reset.
     if (flight == 0 && now_tick_ - cold.sent_tick > rto_min_ticks_) return false;
     const uint32_t from = hot.sq_next_offset;
@@ -209,32 +259,31 @@ void TcpCore::note_another(Hot& hot, Cold& cold, uint32_t start, send_queue::Cur
     TxFrame* const frame = interface_.next_frame();
     if (frame == nullptr) return false;
 
-    const bool timestamps = (hot.flags & kHasTimestamps) != 0;
-    base::copy_short(Interface::payload_of(*frame, timestamps ? 12 : 0), block.data + from, size);
-    PlainFields fields;
-    fields.dst_mac = hot.mac.data();
     // Usually all was read and the window has not shrunk enough to be worth moving its edge.
     const uint32_t left = hot.rcv_edge - hot.rcv_nxt;
     const bool edge_stays =
         hot.rcv_read == hot.rcv_nxt && options_.receive_window_bytes - left < edge_slack_;
-    fields.window = edge_stays ? static_cast<uint16_t>(std::min(left >> hot.rcv_scale, 65535u))
-                               : advertise(hot, cold);
-    fields.remote_ip = remote_ip_of(hot.key);
-    fields.remote_port = remote_port_of(hot.key);
-    fields.local_port = local_port_of(hot.key);
-    fields.seq = hot.snd_nxt;
-    fields.ack = hot.rcv_nxt;
-    fields.flags = kAck | kPsh;
-    fields.ts_value = timestamp_now();
-    fields.ts_echo = hot.ts_recent;
-    if (timestamps) {
+    const uint16_t window = edge_stays
+                                ? static_cast<uint16_t>(std::min(left >> hot.rcv_scale, 65535u))
+                                : advertise_cold(hot, cold);
+    const bool timestamps = (flags & kHasTimestamps) != 0;
+    base::copy_short(Interface::payload_of(*frame, timestamps ? 12 : 0), block.data + from, size);
+    const PlainFields fields{.key = hot.key,
+                             .dst_mac = hot.mac,
+                             .seq = hot.snd_nxt,
+                             .ack = hot.rcv_nxt,
+                             .ts_echo = hot.ts_recent,
+                             .ts_value = timestamp_now(),
+                             .window = window,
+                             .flags = kAck | kPsh};
+    if (timestamps) [[likely]] {
         interface_.send_plain<true>(*frame, fields, size);
     } else {
         interface_.send_plain<false>(*frame, fields, size);
     }
     note_ack_sent(hot);
 
-    hot.sq_next_offset = block.end;
+    hot.sq_next_offset = static_cast<uint16_t>(from + size);
     hot.snd_nxt += size;
     hot.snd_max = hot.snd_nxt;
     cold.sent_tick = deadline_in(0);
@@ -247,8 +296,13 @@ void TcpCore::note_another(Hot& hot, Cold& cold, uint32_t start, send_queue::Cur
     }
     if (hot.rtx_deadline == 0) hot.rtx_deadline = deadline_in(rto_ticks(hot));
     // The wheel's node is no later than any other deadline already: they only moved later.
-    if (hot.armed_tick == 0 || seq_gt(hot.armed_tick, hot.rtx_deadline)) rearm(hot);
+    if (hot.armed_tick == 0 || seq_gt(hot.armed_tick, hot.rtx_deadline)) [[unlikely]]
+        rearm(hot);
     return true;
+}
+
+uint16_t TcpCore::advertise_cold(Hot& hot, const Cold& cold) noexcept {
+    return advertise(hot, cold);
 }
 
 }  // namespace cachee::net

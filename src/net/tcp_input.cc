@@ -177,6 +177,7 @@ void TcpCore::take_window(Hot& hot, uint32_t window) noexcept {
         hot.snd_nxt = hot.snd_una;
         send_queue::rewind(hot, pool_);
         hot.backoff = 0;
+        cold.retries = 0;
         hot.rtx_deadline = 0;
     }
     hot.snd_wnd = window;

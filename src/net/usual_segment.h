@@ -36,9 +36,15 @@ class UsualSegment {
     // REQUIRES: has_timestamps().
     uint32_t ts_value() const noexcept { return load_be32(p_ + kOptionsAt + 4); }
     uint32_t ts_echo() const noexcept { return load_be32(p_ + kOptionsAt + 8); }
-    const uint8_t* data() const noexcept { return p_ + kTcpAt + header_bytes(); }
-    uint32_t size() const noexcept {
-        return load_be16(p_ + kIpAt + 2) - kIpv4Bytes - header_bytes();
+    const uint8_t* data() const noexcept { return data(has_timestamps()); }
+    uint32_t size() const noexcept { return size(has_timestamps()); }
+    // For who knows already whether it has timestamps.
+    const uint8_t* data(bool timestamps) const noexcept {
+        return p_ + (timestamps ? kOptionsAt + kTimestampBytes : kOptionsAt);
+    }
+    uint32_t size(bool timestamps) const noexcept {
+        return load_be16(p_ + kIpAt + 2) - kIpv4Bytes - kTcpBytes -
+               (timestamps ? kTimestampBytes : 0);
     }
 
     TcpSegment whole() const noexcept {
@@ -75,8 +81,8 @@ class ParsedSegment {
     uint16_t flags() const noexcept { return segment_.flags; }
     uint32_t window() const noexcept { return segment_.window; }
     uint32_t ts_value() const noexcept { return segment_.ts_value; }
-    const uint8_t* data() const noexcept { return segment_.data; }
-    uint32_t size() const noexcept { return segment_.size; }
+    const uint8_t* data(bool) const noexcept { return segment_.data; }
+    uint32_t size(bool) const noexcept { return segment_.size; }
     const TcpSegment& whole() const noexcept { return segment_; }
 
   private:

@@ -105,6 +105,15 @@ class MemoryTransport final : public io::Transport {
     void commit(io::SessionIndex session, uint32_t size) noexcept override {
         take(session, reserved_, size);
     }
+    // Where the bytes belong: what a caller writes too late, or elsewhere, is then missed.
+    uint8_t* extend(io::SessionIndex session, uint32_t size) noexcept override {
+        if (reserve(session, size) == nullptr) return nullptr;
+        const std::string unwritten(size, '?');
+        take(session, reinterpret_cast<const uint8_t*>(unwritten.data()), size);
+        if (sessions_[session].closing) return reserved_;
+        std::string& stream = sessions_[session].received;
+        return reinterpret_cast<uint8_t*>(&stream[stream.size() - size]);
+    }
     size_t append(io::SessionIndex session, const uint8_t* data, size_t size) noexcept override {
         const size_t taken = std::min<uint64_t>(size, sessions_[session].room);
         if (taken < size) sessions_[session].short_of_room = true;

@@ -116,6 +116,12 @@ class FakeTarget final : public ClientLink, public io::Transport {
     void commit(io::SessionIndex index, uint32_t size) noexcept override {
         sessions_[index].input.append(sessions_[index].reserved, 0, size);
     }
+    uint8_t* extend(io::SessionIndex index, uint32_t size) noexcept override {
+        if (reserve(index, size) == nullptr) return nullptr;
+        std::string& stream = sessions_[index].input;
+        stream.append(size, '?');
+        return reinterpret_cast<uint8_t*>(&stream[stream.size() - size]);
+    }
     size_t append(io::SessionIndex index, const uint8_t* data, size_t size) noexcept override {
         const size_t taken = std::min(size, append_bytes);
         sessions_[index].input.append(reinterpret_cast<const char*>(data), taken);

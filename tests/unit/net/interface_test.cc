@@ -267,9 +267,17 @@ TEST_F(Fixture, SendPlain_WithTimestamps_WritesWhatSendSegmentWrites) {
     frame = interface.next_frame();
     ASSERT_NE(frame, nullptr);
     std::memcpy(Interface::payload_of(*frame, 12), "+PONG\r\n", 7);
+    const ConnectionKey key = connection_key(kPeer, 40000, 6379);
+    const uint32_t ts_echo = 99;
     interface.send_plain<true>(*frame,
-                               {kPeerMac.data(), fields.window, kPeer, 40000, 6379, fields.seq,
-                                fields.ack, fields.flags, 77, 99},
+                               {.key = key,
+                                .dst_mac = kPeerMac,
+                                .seq = fields.seq,
+                                .ack = fields.ack,
+                                .ts_echo = ts_echo,
+                                .ts_value = 77,
+                                .window = fields.window,
+                                .flags = fields.flags},
                                7);
     interface.push();
     std::optional<std::vector<uint8_t>> general = sent();

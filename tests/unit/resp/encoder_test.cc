@@ -38,6 +38,12 @@ TEST(Encoder, RawWriters_Extremes_FitTheirBounds) {
         EXPECT_EQ(written([bytes](uint8_t* out) { return write_bulk_header(out, bytes); }),
                   "$" + std::to_string(bytes) + "\r\n");
     }
+    for (uint32_t bytes = 0; bytes <= kShortBulkBytesMax; ++bytes) {
+        const BulkHeader header = short_bulk_header(bytes);
+        char word[sizeof header.word];
+        std::memcpy(word, &header.word, sizeof word);
+        ASSERT_EQ(std::string_view(word, header.bytes), "$" + std::to_string(bytes) + "\r\n");
+    }
     const std::string header =
         written([](uint8_t* out) { return write_bulk_header(out, UINT64_MAX); });
     EXPECT_EQ(header, "$18446744073709551615\r\n");
