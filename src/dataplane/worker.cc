@@ -79,6 +79,20 @@ Worker::~Worker() {
     own_partition_.set_counters(nullptr);
 }
 
+// What is due now and then: a poll that found nothing has the time for it, a busy worker does it
+// every so many polls.
+[[gnu::always_inline]] inline void Worker::housekeeping(bool busy) noexcept {
+    const uint64_t cycles = base::cycles();
+    cycles_[busy] += cycles - cycles_last_;
+    cycles_last_ = cycles;
+    const uint64_t polls = ++polls_[busy];
+    if (!queued_.empty() || parked_.oldest() != kNoSlot) expire_parked();
+    if (busy && polls % kUpkeepPolls != 0) [[likely]]
+        return;
+    if (own_partition_.upkeep_is_due(now_ms_)) own_partition_.maintain(now_ms_);
+    if (!busy || polls == kHousekeepingPolls) publish_cold();
+}
+
 bool Worker::poll_once(uint64_t now_ns) noexcept {
     now_ns_ = now_ns;
     now_ms_ = now_ns / base::kNsPerMs;
@@ -93,7 +107,7 @@ bool Worker::poll_once(uint64_t now_ns) noexcept {
             take_event(event);
         }
     }
-    answer_staged();
+    if (staged_count_ != 0) answer_burst();
     control_.flush();
 
     bool busy = count != 0;
@@ -107,7 +121,7 @@ bool Worker::poll_once(uint64_t now_ns) noexcept {
     return busy;
 }
 
-// Inline in the loop above, the parser and the hash with it.
+// Inline in poll_once(), the parser and the hash with it.
 [[gnu::always_inline]] inline void Worker::take_data(io::SessionIndex index,
                                                      std::string_view bytes) noexcept {
     const Session& session = sessions_[index];
@@ -149,39 +163,43 @@ void Worker::take_event(const io::Event& event) noexcept {
 template <l1::By kBy>
 [[gnu::always_inline]] inline bool Worker::reply_with_value(io::SessionIndex index,
                                                             const l1::Lookup& found) noexcept {
-    const uint32_t size_max = resp::kBulkHeaderBytesMax + found.value_bytes + 2;
-    if (size_max > io::kReserveBytesMax) return false;
-    uint8_t* const out = transport_.reserve(index, size_max);
+    // Less than a word would not hold the header's.
+    constexpr uint32_t kValueBytesMin = 2;
+    constexpr uint32_t kValueBytesMax = io::kReserveBytesMax - resp::kBulkHeaderBytesMax - 2;
+    const uint32_t value_bytes = found.value_bytes;
+    if (value_bytes - kValueBytesMin > kValueBytesMax - kValueBytesMin) return false;
+    const resp::BulkHeader header = resp::short_bulk_header(value_bytes);
+    const uint32_t size = header.bytes + value_bytes + 2;
+    uint8_t* const out =
+        kBy == l1::By::kOwner ? transport_.extend(index, size) : transport_.reserve(index, size);
     if (out == nullptr) return false;
-    uint8_t* end = resp::write_bulk_header(out, found.value_bytes);
-    l1::copy_value(end, found.value, found.value_bytes);
-    end += found.value_bytes;
-    *end++ = '\r';
-    *end++ = '\n';
-    if (kBy != l1::By::kOwner && !l1::Partition::still_valid(found)) return false;
-    const auto size = static_cast<uint32_t>(end - out);
-    transport_.commit(index, size);
-    tally_.bytes_out += size;
-    ++tally_.hits;
+    std::memcpy(out, &header.word, sizeof header.word);
+    uint8_t* const value = out + header.bytes;
+    l1::copy_value(value, found.value, value_bytes);
+    std::memcpy(value + value_bytes, "\r\n", 2);
+    if (kBy != l1::By::kOwner) {
+        if (!l1::Partition::still_valid<kBy>(found)) return false;
+        transport_.commit(index, size);
+    }
+    counters_.add(Counter::bytes_out, size);
+    counters_.add(Counter::l1_hits);
     return true;
 }
 
-// A hit of a session that waits for nothing. kUnsure: look_once() is to find out.
+// A hit of a session that waits for nothing. False: answer_from_l1() is to find out.
 template <l1::By kBy>
-[[gnu::always_inline]] inline Worker::L1Answer Worker::answer_quickly(const Staged& get) noexcept {
+[[gnu::always_inline]] inline bool Worker::answer_quickly(const Staged& get) noexcept {
     const l1::Lookup found =
-        get.partition->take<kBy>(get.candidate, get.hash, get.key, now_ms_, generation_);
-    if (found.status == l1::FindStatus::kHit) [[likely]]
-        return reply_with_value<kBy>(get.session, found) ? L1Answer::kAnswered : L1Answer::kUnsure;
-    return found.status == l1::FindStatus::kMiss ? L1Answer::kMiss : L1Answer::kUnsure;
+        get.partition->take_usual<kBy>(get.candidate, get.key, now_ms_, generation_);
+    return found.status == l1::FindStatus::kHit && reply_with_value<kBy>(get.session, found);
 }
 
-[[gnu::noinline]] Worker::L1Answer Worker::answer_quickly_foreign(const Staged& get) noexcept {
+[[gnu::noinline]] bool Worker::answer_quickly_foreign(const Staged& get) noexcept {
     return answer_quickly<l1::By::kAnyone>(get);
 }
 
 // Second stage: the items of all. Third: compare, copy into the replies; or park.
-void Worker::answer_all_staged() noexcept {
+[[gnu::always_inline]] inline void Worker::answer_burst() noexcept {
     const size_t count = staged_count_;
     staged_count_ = 0;
     const bool trusted = l1_trusted();
@@ -193,28 +211,24 @@ void Worker::answer_all_staged() noexcept {
     for (size_t i = 0; i < count; ++i) {
         const Staged& get = staged_[i];
         Session& session = sessions_[get.session];
-        L1Answer answer = L1Answer::kUnsure;
         if (trusted && session.plain && session.in_flight == 0) [[likely]] {
             if (get.partition == &own_partition_) [[likely]] {
-                answer = answer_quickly<l1::By::kOwner>(get);
-                if (answer == L1Answer::kAnswered) [[likely]] {
+                if (answer_quickly<l1::By::kOwner>(get)) [[likely]] {
                     if (++touches_ % kTouchEvery == 0) own_partition_.touch(get.hash);
                     continue;
                 }
-            } else {
-                answer = answer_quickly_foreign(get);
-                if (answer == L1Answer::kAnswered) continue;
+            } else if (answer_quickly_foreign(get)) {
+                continue;
             }
         }
         if (session.closing) continue;
-        if (answer == L1Answer::kUnsure) answer = answer_from_l1(get.session, session, get);
-        if (answer != L1Answer::kAnswered) miss(get.session, session, get);
+        if (answer_from_l1(get.session, session, get) != L1Answer::kAnswered)
+            miss(get.session, session, get);
     }
-    counters_.add(Counter::requests, tally_.requests);
-    counters_.add(Counter::l1_hits, tally_.hits);
-    counters_.add(Counter::bytes_out, tally_.bytes_out);
-    tally_ = {};
 }
+
+// Elsewhere than at the end of a burst.
+void Worker::answer_all_staged() noexcept { answer_burst(); }
 
 // From L1, whoever owns the key, in the session's turn. kUnsure: a writer was at work, or there is
 // no room for the reply to wait in.
@@ -328,17 +342,6 @@ void Worker::miss(io::SessionIndex index, Session& session, const Staged& get) n
     }
     start_waiting(parked, LaneGroup::kTracked);
     send_or_queue(parked);
-}
-
-void Worker::housekeeping(bool busy) noexcept {
-    const uint64_t cycles = base::cycles();
-    cycles_[busy] += cycles - cycles_last_;
-    cycles_last_ = cycles;
-    ++polls_[busy];
-    if (!queued_.empty() || parked_.oldest() != kNoSlot) expire_parked();
-    if (own_partition_.upkeep_is_due(now_ms_)) own_partition_.maintain(now_ms_);
-    // A poll that found nothing has the time; a busy worker does it every so many polls.
-    if (!busy || polls_[1] == kHousekeepingPolls) publish_cold();
 }
 
 // What others see of this worker.

@@ -91,18 +91,14 @@ class Worker {
         io::SessionIndex session;
         l1::Candidate candidate;  // second stage
     };
-    // Of the GETs since the counters were last brought up to date.
-    struct Tally {
-        uint64_t requests = 0;
-        uint64_t hits = 0;
-        uint64_t bytes_out = 0;
-    };
     // kUnsure: L1 may have it but cannot be asked (no lease, an earlier command on the key in
     // flight, a writer at work too long).
     enum class L1Answer : uint8_t { kAnswered, kMiss, kUnsure };
     static constexpr size_t kStagedMax = 32;
     static constexpr uint32_t kControlCredit = 256;  // commands per poll
+    static constexpr uint64_t kUpkeepPolls = 8;      // busy ones; of L1
     static constexpr uint64_t kHousekeepingPolls = 64;
+    static_assert(kHousekeepingPolls % kUpkeepPolls == 0);
 
     // --- worker.cc: the GET path ---
     void take_event(const io::Event& event) noexcept;
@@ -123,10 +119,11 @@ class Worker {
     void answer_staged() noexcept {
         if (staged_count_ != 0) answer_all_staged();
     }
+    void answer_burst() noexcept;
     void answer_all_staged() noexcept;
     template <l1::By kBy>
-    L1Answer answer_quickly(const Staged& get) noexcept;
-    L1Answer answer_quickly_foreign(const Staged& get) noexcept;
+    bool answer_quickly(const Staged& get) noexcept;
+    bool answer_quickly_foreign(const Staged& get) noexcept;
     L1Answer look_once(io::SessionIndex index, Session& session, const Staged& get) noexcept;
     L1Answer answer_from_l1(io::SessionIndex index, Session& session, const Staged& get) noexcept;
     template <l1::By kBy>
@@ -242,7 +239,6 @@ class Worker {
     uint64_t lease_until_ns_ = 0;
     uint32_t generation_ = 0;
     uint32_t open_sessions_ = 0;
-    Tally tally_;
     uint64_t touches_ = 0;
     // Since they were last published; [1]: of busy polls.
     uint64_t polls_[2] = {0, 0};
@@ -278,7 +274,7 @@ class Worker {
     if (!session.plain || !short_gets_allowed_ || !resp::parse_short_get(bytes, get)) return 0;
     if (session.lane_group > LaneGroup::kTracked || congested()) return 0;
     stage(index, get.key);
-    ++tally_.requests;
+    counters_.add(stats::Counter::requests);
     return get.consumed;
 }
 

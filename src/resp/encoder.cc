@@ -128,6 +128,14 @@ uint8_t* write_long_bulk_header(uint8_t* out, uint64_t bytes) noexcept {
     return write_number_line(out, '$', bytes);
 }
 
+BulkHeader other_short_bulk_header(uint32_t bytes) noexcept {
+    uint8_t line[kBulkHeaderBytesMax] = {};
+    const uint8_t* const end = write_number_line(line, '$', bytes);
+    BulkHeader header{0, static_cast<uint32_t>(end - line)};
+    std::memcpy(&header.word, line, sizeof header.word);
+    return header;
+}
+
 uint8_t* write_bulk(uint8_t* out, std::string_view data) noexcept {
     out = write_bulk_header(out, data.size());
     if (!data.empty()) {

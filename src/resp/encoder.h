@@ -34,6 +34,20 @@ inline uint8_t* write_bulk_header(uint8_t* out, uint64_t bytes) noexcept {
     std::memcpy(out, kTwoDigitHeaders[bytes - 10].data(), kTwoDigitHeaders[0].size());
     return out + 5;
 }
+// The same as a word to be stored in one go, of which `bytes` count. REQUIRES: for at most
+// kShortBulkBytesMax bytes of data.
+struct BulkHeader {
+    uint64_t word;
+    uint32_t bytes;
+};
+inline constexpr uint32_t kShortBulkBytesMax = 9999;
+BulkHeader other_short_bulk_header(uint32_t bytes) noexcept;
+inline BulkHeader short_bulk_header(uint32_t bytes) noexcept {
+    if (bytes - 10 >= 90) return other_short_bulk_header(bytes);
+    BulkHeader header{0, 5};
+    std::memcpy(&header.word, kTwoDigitHeaders[bytes - 10].data(), sizeof header.word);
+    return header;
+}
 // Header, data, CRLF: kBulkHeaderBytesMax + data.size() + 2 bytes at most.
 uint8_t* write_bulk(uint8_t* out, std::string_view data) noexcept;
 // ':' + digits + CRLF; at most 24 bytes.
