@@ -71,7 +71,8 @@ class Bench:
         wanted = os.environ.get("CACHEE_BENCH_REALTIME", "1") != "0"
         self.realtime = wanted and os.geteuid() == 0
         self.cli = os.path.join(build, "tools", "cachee", "cachee")
-        for path in (self.cli, os.path.join(build, "tools", "loadgen", "cachee-loadgen"),
+        self.echo = os.path.join(build, "tests", "perf", "core_echo_bench")
+        for path in (self.cli, self.echo, os.path.join(build, "tools", "loadgen", "cachee-loadgen"),
                      os.path.join(build, "src", "bin", "cachee-dataplane")):
             if not os.access(path, os.X_OK):
                 fail(f"{path} is missing; build first (./tools/bench p5 and p7 do)")
@@ -84,6 +85,14 @@ class Bench:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         if done.returncode != 0:
             fail(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}{done.stdout[-2000:]}")
+        return json.loads(done.stdout)
+
+    def bare_cores(self, rate, seconds):
+        """The schedule of a load without any work: what the machine takes by itself (core_echo.cc)."""
+        done = subprocess.run([self.echo, str(self.server_cpu), str(self.client_cpu), str(rate), str(seconds),
+                               "1" if self.realtime else "0"], capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            fail(f"{self.echo}: {done.stderr}")
         return json.loads(done.stdout)
 
     def gets(self, server, pipeline, count):
@@ -278,29 +287,44 @@ def measure_p5(bench, directory, servers):
     return rows_of_p5(cachee, servers[1:], figures)
 
 
+P7_LOADS = {"one connection, closed loop": (["-c", "1"], 0),
+            "8 connections, open loop, 50,000 per second at random times": (["-c", "8", "--rate", "50000"], 50000)}
+P7_SECONDS = 0.4
+
+
 def measure_p7(bench, directory, servers):
     cachee = Cachee(bench, directory)
     servers.append(cachee)
-    loads = {"one connection, closed loop": ["-c", "1"],
-             "8 connections, open loop, 50,000 per second at random times": ["-c", "8", "--rate", "50000"]}
     with cachee:
         bench.load(cachee, "-n", "1000", "--warmup", "0")
-        reports = {name: [] for name in loads}
-        for _ in range(P7_ROUNDS):  # interleaved
-            for name, options in loads.items():
-                reports[name].append(bench.load(cachee, *options, "-d", "0.4", "--warmup", "0.05", "--reads", "100",
-                                                "--no-populate"))
+    reports = {name: [] for name in P7_LOADS}
+    bare = {name: [] for name in P7_LOADS}
+    for _ in range(P7_ROUNDS):  # interleaved; the data plane is stopped while the cores are measured bare
+        for name, (options, rate) in P7_LOADS.items():
+            with cachee:
+                reports[name].append(bench.load(cachee, *options, "-d", str(P7_SECONDS), "--warmup", "0.05",
+                                                "--reads", "100", "--no-populate"))
+            bare[name].append(bench.bare_cores(rate, P7_SECONDS))
     rows = []
     for name, found in reports.items():
         for key, title, promise, ambition in (("p50_ns", "p50", 4, 2), ("p99_ns", "P99", 8, 4),
                                               ("p99_9_ns", "P99.9", None, None)):
             values = [report["all"][key] / 1000 for report in found]
             value = round(statistics.median(values), 2)
+            nothing = [echo[key] / 1000 for echo in bare[name]]
+            peer = {"name": "the same schedule on the same cores without any work",
+                    "value": round(statistics.median(nothing), 2), "spread": spread(nothing, 2)}
             rows.append(row(f"request to reply over a memory link (net_memif), {name}: {title}", value, "us", promise,
-                            ambition, None if promise is None else value <= promise, None, spread(values, 2)))
+                            ambition, None if promise is None else value <= promise, peer, spread(values, 2)))
         away = [report["away_percent"] for report in found]
+        echoes = bare[name]
+        peer = {"name": "without any work; the server's core "
+                        f"{statistics.median(echo['server_away_percent'] for echo in echoes):.2f} %, longest "
+                        f"{max(echo['server_longest_us'] for echo in echoes):.0f} us; the load's core",
+                "value": round(statistics.median(echo["client_away_percent"] for echo in echoes), 2),
+                "spread": spread([echo["client_away_percent"] for echo in echoes], 2)}
         rows.append(row(f"share of that time in which the machine took the load's core away, {name}",
-                        round(statistics.median(away), 2), "%", spread_text=spread(away, 2)))
+                        round(statistics.median(away), 2), "%", peer=peer, spread_text=spread(away, 2)))
         rates = [report["all"]["per_second"] for report in found]
         rows.append(row(f"GETs per second, {name}", round(statistics.median(rates)), "per s",
                         spread_text=spread(rates)))
