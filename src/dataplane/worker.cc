@@ -181,8 +181,9 @@ template <l1::By kBy>
         if (!l1::Partition::still_valid<kBy>(found)) return false;
         transport_.commit(index, size);
     }
-    counters_.add(Counter::bytes_out, size);
-    counters_.add(Counter::l1_hits);
+    stats::WorkerCounters& counters = counters_;
+    counters.add(Counter::bytes_out, size);
+    counters.add(Counter::l1_hits);
     return true;
 }
 

@@ -40,9 +40,10 @@ using stats::Counter;
             input_other(i);
         }
     }
-    count(Counter::frames_in, count_in);
-    count(Counter::frame_bytes_in, bytes);
-    count(Counter::tcp_fast_path, predicted);
+    stats::WorkerCounters& counters = *counters_;
+    counters.add(Counter::frames_in, count_in);
+    counters.add(Counter::frame_bytes_in, bytes);
+    counters.add(Counter::tcp_fast_path, predicted);
 }
 
 // First pass, frames of any other shape.
@@ -202,7 +203,7 @@ size_t TcpCore::poll(uint64_t now_ns, io::Event* events, size_t max) noexcept {
         drain_ready();
         room = static_cast<size_t>(event_end_ - event_next_);
     }
-    if (room != 0) receive_burst(room);
+    receive_burst(room);
     run_timers();
     if (interface_.resolutions() != resolutions_seen_) wake_resolved();
     if (!suspects_.empty() && buffers_low()) relieve_memory_cold();
@@ -212,7 +213,7 @@ size_t TcpCore::poll(uint64_t now_ns, io::Event* events, size_t max) noexcept {
 }
 
 void TcpCore::flush(uint64_t now_ns) noexcept {
-    if (now_ns != now_ns_ || !started_) set_time(now_ns);
+    if (now_ns != now_ns_) set_time(now_ns);
     for (uint32_t left = dirty_.size(); left > 0; --left) {
         const uint32_t index = dirty_.front();
         Hot& hot = hot_[index];

@@ -272,7 +272,7 @@ class Chase {
 
 template <size_t kBurst>
 double ns_per_get(const Partition& partition, const std::vector<Key>& requests) {
-    uint8_t reply[kBurst][64];
+    uint8_t reply[kBurst][256];
     uint64_t hashes[kBurst];
     Candidate candidates[kBurst];
     uint64_t hits = 0;
