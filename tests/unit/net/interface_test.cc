@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <vector>
@@ -346,6 +347,81 @@ TEST_F(Fixture, Aggregate_LargerThanTheMtu_IsOneSegment) {
         EXPECT_EQ(interface.handle(frame, 1, segment), Received::kIpv4);
         EXPECT_EQ(segment.size, 40000u);
     }
+}
+
+// A port with few frames that takes no more of them at a time than it is told.
+class ReluctantPort final : public FramePort {
+  public:
+    static constexpr uint32_t kFrames = 100;
+
+    ReluctantPort() : memory_(size_t{kFrames} * 2048) {
+        info_.mac = {2, 0, 0, 0, 0, 1};
+        for (uint32_t i = 0; i < kFrames; ++i) free_.push_back(&memory_[size_t{i} * 2048]);
+    }
+    const PortInfo& info() const noexcept override { return info_; }
+    size_t rx_burst(RxFrame*, size_t) noexcept override { return 0; }
+    void rx_release(const RxFrame*, size_t) noexcept override {}
+    size_t tx_alloc(TxFrame* frames, size_t count) noexcept override {
+        size_t given = 0;
+        for (; given < count && !free_.empty(); ++given) {
+            frames[given] = {.data = free_.back(), .capacity = 2048};
+            free_.pop_back();
+        }
+        return given;
+    }
+    size_t tx_burst(TxFrame* frames, size_t count) noexcept override {
+        const size_t taken = std::min(count, takes);
+        for (size_t i = 0; i < taken; ++i) {
+            numbers.push_back(load_be32(frames[i].data + kEthernetBytes + kIpv4Bytes + 4));
+        }
+        tx_free(frames, taken);
+        return taken;
+    }
+    void tx_free(TxFrame* frames, size_t count) noexcept override {
+        for (size_t i = 0; i < count; ++i) free_.push_back(frames[i].data);
+    }
+    void wait(uint64_t) noexcept override {}
+    size_t free_frames() const { return free_.size(); }
+
+    size_t takes = 0;
+    std::vector<uint32_t> numbers;  // sequence numbers, as sent
+
+  private:
+    PortInfo info_;
+    std::vector<uint8_t> memory_;
+    std::vector<uint8_t*> free_;
+};
+
+TEST(InterfaceFrames, Push_PortTakesFewAtATime_OrderKeptAndNoFrameLost) {
+    base::Rng rng(11);
+    ReluctantPort port;
+    stats::WorkerCounters counters{};
+    uint32_t staged = 0;
+    {
+        Interface interface(port, {kOurs, 24, 0, true}, &counters);
+        uint32_t refused = 0;
+        for (int round = 0; round < 3000; ++round) {
+            port.takes = rng.below(4) == 0 ? 0 : rng.below(9);
+            for (uint64_t n = rng.below(9); n > 0; --n) {
+                TxFrame* frame = interface.tx_frame();
+                if (frame == nullptr) {
+                    ++refused;
+                    continue;
+                }
+                SegmentFields fields;
+                fields.seq = staged++;
+                interface.send_segment(*frame, fields, 0);
+            }
+            interface.push();
+        }
+        EXPECT_GT(refused, 0u) << "the port was never full";
+        EXPECT_EQ(counters.get(Counter::frames_out), port.numbers.size());
+        port.takes = SIZE_MAX;
+        interface.push();
+    }
+    ASSERT_EQ(port.numbers.size(), staged);
+    for (uint32_t i = 0; i < staged; ++i) ASSERT_EQ(port.numbers[i], i);
+    EXPECT_EQ(port.free_frames(), ReluctantPort::kFrames);
 }
 
 }  // namespace
