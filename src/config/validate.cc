@@ -163,11 +163,11 @@ void check_memory(const Config& config, Conflicts& conflicts) {
     if (config.l1.bytes_max != 0 && config.l1.bytes_max < config.l1.bytes) {
         conflicts.push_back({"l1.bytes_max", "is less than l1.bytes; raise it, or leave it out"});
     }
-    // A value comes from L2 through this ring, in pieces (shm/ring.h), with others behind it.
-    if (config.l1.item_bytes_max > config.shm.ring_data_bytes / 2) {
+    // A value comes from L2 through this ring, in one entry (shm/ring.h: the greatest payload).
+    if (config.l1.item_bytes_max > config.shm.ring_data_bytes / 8) {
         conflicts.push_back(
             {"l1.item_bytes_max",
-             "is more than half of shm.ring_data_bytes, through which values come from "
+             "is more than an eighth of shm.ring_data_bytes, through which values come from "
              "L2; lower it or raise shm.ring_data_bytes"});
     }
     if (config.limits.query_buffer_bytes_max < config.limits.inline_bytes_max) {

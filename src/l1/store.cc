@@ -282,8 +282,8 @@ void Store::write_headers(const StoreOptions& options, const Geometry& g, FileHe
 void Store::make_partitions(Begin begin) {
     const uint32_t count = reinterpret_cast<FileHeader*>(base())->partition_count;
     for (uint32_t i = 0; i < count; ++i) {
-        partitions_.push_back(std::make_unique<Partition>(
-            base(), &partition_headers(base())[i], item_bytes_max(), hash_seed(), begin));
+        partitions_.push_back(std::make_unique<Partition>(base(), &partition_headers(base())[i],
+                                                          item_bytes_max(), hash_seed(), begin));
         seen_in_use_.push_back(segments_wanted_);
     }
 }

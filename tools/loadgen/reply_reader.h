@@ -18,7 +18,8 @@ enum class Protocol : uint8_t { kResp, kMemcached };
 
 class ReplyReader {
   public:
-    explicit ReplyReader(Protocol protocol = Protocol::kResp) : protocol_(protocol) {}
+    ReplyReader() = default;
+    explicit ReplyReader(Protocol protocol) : protocol_(protocol) {}
 
     // Calls, on `sink`, for each element (an array's, or the reply itself):
     //   value_part(offset, data, size, whole)   zero or more times; then value_end(whole)
@@ -47,7 +48,7 @@ class ReplyReader {
         sink.reply_end();
     }
 
-    Protocol protocol_;
+    Protocol protocol_ = Protocol::kResp;
     bool has_value_ = false;  // memcached: END is due
     State state_ = State::kLine;
     uint8_t line_ends_ = 0;       // bytes of the CRLF behind a body that have come

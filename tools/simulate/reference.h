@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Textbook eviction policies, object by object and without any overhead: what the appliance's own
 // are compared with. Written from the papers, with the defaults of libCacheSim, so that published
-// miss ratios can be checked against them (docs/EVICTION.md says where S3-FIFO differs). Simulation only; one thread each.
+// miss ratios can be checked against them (docs/EVICTION.md says where S3-FIFO differs). Simulation
+// only; one thread each.
 #pragma once
 
 #include <cstdint>

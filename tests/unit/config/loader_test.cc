@@ -277,7 +277,7 @@ TEST_F(Loader, CrossChecks_Conflicts_NameTheKeyToChange) {
     contains("driver: sim\nlisten: {address: 0.0.0.0, password: x}",
              "listen.address: 0.0.0.0 is for");
     contains("l1: {item_bytes_max: 8MiB}",
-             "c.yaml:1: l1.item_bytes_max: is more than half of shm.ring");
+             "c.yaml:1: l1.item_bytes_max: is more than an eighth of shm.ring");
     contains("l1: {bytes: 1MiB}", "l1.item_bytes_max: is more than half of a worker's share");
     contains("workers: {cores: [0, 0]}", "workers.cores: core 0 is listed twice");
     contains("workers: {cores: [1023]}", "workers.cores: core 1023 does not exist");

@@ -52,8 +52,7 @@ TEST_F(FetchTest, Fetch_ValueLongerThanAPayload_ArrivesWhole) {
     client_->run("SET big %b", value.data(), value.size());
     settle();
     EXPECT_EQ(data_->reply(0, data_->fetch(0, "big")), "$900000\r\n" + value + "\r\n");
-    ASSERT_NE(data_->hit("big"), nullptr);
-    EXPECT_EQ(*data_->hit("big"), value);
+    EXPECT_EQ(data_->hit("big"), nullptr);  // one entry of the ring cannot hold it
 }
 
 TEST_F(FetchTest, Fetch_ValueAboveItemLimit_IsAnsweredAndNotFilled) {

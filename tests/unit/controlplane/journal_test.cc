@@ -275,7 +275,7 @@ TEST_F(ResumeTest, DeadForLong_ManyKeysInItsRing_GoToTheJournal) {
     data_->run_for(20);
     ASSERT_NE(data_->hit("kept"), nullptr);
     const uint32_t before = generation();
-    data_->beat(base::monotonic_ns());  // its last
+    data_->beat(base::monotonic_ns() - 60'000'000'000);  // its last
     client_->run("EVAL %s 0", "for i=1,200000 do redis.call('set','x'..i,'1') end return 1");
     std::this_thread::sleep_for(std::chrono::milliseconds(1500));
     restart();

