@@ -18,6 +18,9 @@ CACHEE_PACKAGES=(
 # Only what tests and benchmarks need beyond the above: sanitizer and fuzzer run times, valgrind, cmake, a peer of p5.
 CACHEE_TEST_PACKAGES=(clang libclang-rt-14-dev clang-format valgrind cmake memcached)
 
+# In-process peers of ./tools/bench store, and nothing else.
+CACHEE_PEER_PACKAGES=(libtbb-dev libcuckoo-dev librocksdb-dev)
+
 # What boots the guests of tests/guest; the kernel they boot is unpacked, never installed.
 CACHEE_GUEST_PACKAGES=(qemu-system-x86 busybox-static kmod cpio)
 
