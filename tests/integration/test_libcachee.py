@@ -190,8 +190,9 @@ def test_lost_l2_ends_the_lease(make_appliance, cachee):
         wait_until("it is in L1 again", 5, lambda: client.get("k"))
 
 
-def test_restart_is_followed_and_leaves_nothing(make_appliance, cachee):
-    appliance = make_appliance(l2=None)
+@pytest.mark.parametrize("warm", [True, False])
+def test_restart_is_followed_and_leaves_nothing(make_appliance, cachee, warm):
+    appliance = make_appliance(l2=None, settings={"l1": {"warm_restart": str(warm).lower()}})
     with cachee.Client(appliance.name) as client:
         for _ in range(3):
             with appliance.connect() as wire:
@@ -203,7 +204,8 @@ def test_restart_is_followed_and_leaves_nothing(make_appliance, cachee):
                 client.get("k")
             appliance.start_dataplane()
             wait_until("it serves", 10, appliance.serves)
-        assert client.statistics()["attachments"] >= 3
+        # An L1 that is taken over is the same file: the mapping is good again with the next lease.
+        assert client.statistics()["attachments"] >= (1 if warm else 3)
     with pytest.raises(cachee.CacheeError) as error:
         cachee.Client("no-such-instance")
     assert error.value.status == -3
@@ -229,8 +231,8 @@ def test_hits_are_told_to_the_data_plane(make_appliance, cachee):
 def test_only_the_group_may_read(make_appliance, library):
     group = grp.getgrnam("games")
     appliance = make_appliance(l2=None, settings={"l1": {"readers_group": "games"}})
-    for suffix in ("l1", "readers"):
-        status = os.stat("/dev/shm/cachee-%s-%s" % (appliance.name, suffix))
+    for path in (appliance.l1_files()[0], "/dev/shm/cachee-%s-readers" % appliance.name):
+        status = os.stat(path)
         assert (status.st_gid, status.st_mode & 0o777) == (group.gr_gid, 0o640)
     status = os.stat("/dev/shm/cachee-%s-hints" % appliance.name)
     assert (status.st_gid, status.st_mode & 0o777) == (group.gr_gid, 0o660)

@@ -62,7 +62,7 @@ def present(wire, count, prefix=b"key"):
 
 def test_grows_and_shrinks_under_load(make_appliance):
     appliance = make_appliance(l2=None, settings={"l1": {"bytes": 64 * MIB, "bytes_max": 160 * MIB}})
-    path = [name for name in appliance.left_over_files() if name.endswith("-l1")][0]
+    path = appliance.l1_files()[0]
     with appliance.connect() as wire:
         fill(wire, 20000)
         assert present(wire, 20000) == 20000
