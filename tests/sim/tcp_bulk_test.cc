@@ -4,6 +4,8 @@
 // case prints its seed.
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "tests/sim/world.h"
 
 namespace cachee::sim {
@@ -73,7 +75,8 @@ void exchange(uint64_t seed) {
     };
     World world(link, options(kServerIp), options(kClientIp));
     world.step_ns = 20'000;
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     base::Rng rng(seed);
     const std::string up = random_bytes(rng, 3'000'000);
     const std::string down = random_bytes(rng, 3'000'000);

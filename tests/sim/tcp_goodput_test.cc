@@ -10,6 +10,7 @@
 #include <iomanip>
 #include <map>
 #include <sstream>
+#include <tuple>
 
 #include "tests/sim/world.h"
 
@@ -50,7 +51,8 @@ double goodput(const SimLinkOptions& link, const Sender& sender, size_t bytes, u
     world = std::make_unique<World>(link, bulk_options(kServerIp, sender),
                                     bulk_options(kClientIp, sender));
     world->step_ns = step_ns;
-    const auto [c, s] = world->open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world->open();
     const uint64_t begin = world->now_ns;
     world->server->send(s, std::string(bytes, 'g'));
     const bool done = world->run_until(

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <tuple>
 
 #include "tests/sim/world.h"
 
@@ -84,7 +85,8 @@ class TcpImpaired : public ::testing::TestWithParam<Case> {
         base::Rng rng(seed);
         const std::string up = random_bytes(rng, 40'000 + rng.below(60'000));
         const std::string down = random_bytes(rng, 40'000 + rng.below(60'000));
-        auto [c, s] = world.open();
+        int64_t c = 0, s = 0;
+        std::tie(c, s) = world.open();
         ASSERT_EQ(world.server->session_count(), 1u);
         // Both ends write in pieces of random sizes, and half-close after the last one.
         size_t up_sent = 0;

@@ -3,6 +3,8 @@
 // streams, IPv4 beside it on the same port.
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "net/headers.h"
 #include "tests/sim/world.h"
 
@@ -178,7 +180,8 @@ TEST(TcpVlan, Echo_SameTag_StreamsAreEqualOverBothVersions) {
         const int64_t six = world.open6(kServer6);
         ASSERT_TRUE(world.client->session(six).opened);
         world.expect_echo(six, random_bytes(rng, 100'000), 5'000);
-        const auto [four, serial] = world.open();
+        int64_t four = 0, serial = 0;
+        std::tie(four, serial) = world.open();
         ASSERT_TRUE(world.client->session(four).opened);
         world.expect_echo(four, random_bytes(rng, 100'000), 5'000);
         EXPECT_EQ(untagged, 0u);

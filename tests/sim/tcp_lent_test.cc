@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <list>
+#include <tuple>
 
 #include "tests/sim/world.h"
 
@@ -113,7 +114,8 @@ void round_trip(const SimLinkOptions& link, uint64_t seed) {
     ScribblingLender lender;
     World world(link, roomy(kServerIp), roomy(kClientIp));
     world.step_ns = 20'000;
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     base::Rng rng(seed);
     const std::string expected = send_replies(world, lender, s, rng, 12, 1, 200'000);
     EXPECT_EQ(world.server->counter(stats::Counter::values_lent) > 0, link.tx_attach);
@@ -149,7 +151,8 @@ TEST(TcpLent, SessionAborted_EverythingIsGivenBack) {
     for (const bool by_peer : {false, true}) {
         ScribblingLender lender;
         World world(port(true, 0), roomy(kServerIp), roomy(kClientIp));
-        auto [c, s] = world.open();
+        int64_t c = 0, s = 0;
+        std::tie(c, s) = world.open();
         world.client->pause(c);
         base::Rng rng(3);
         send_replies(world, lender, s, rng, 1, 400'000, 400'000);
@@ -170,7 +173,8 @@ TEST(TcpLent, TransportDestroyed_EverythingIsGivenBack) {
     ScribblingLender lender;
     {
         World world(port(true, 0), roomy(kServerIp), roomy(kClientIp));
-        auto [c, s] = world.open();
+        int64_t c = 0, s = 0;
+        std::tie(c, s) = world.open();
         world.client->pause(c);
         base::Rng rng(4);
         send_replies(world, lender, s, rng, 1, 400'000, 400'000);
@@ -188,7 +192,8 @@ TEST(TcpLent, SendLimitReachedOrNoBlocks_Refused) {
     server.send_buffer_bytes_max = 64 * 1024;
     server.buffers_bytes_max = 64 * 1024;  // 32 blocks: one value of 1 MiB needs 32 and a header
     World world(port(true, 0), server, roomy(kClientIp));
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     world.client->pause(c);
     const io::SessionIndex index = world.server->index_of(s);
     net::TcpTransport& transport = world.server->transport();
@@ -200,7 +205,8 @@ TEST(TcpLent, SendLimitReachedOrNoBlocks_Refused) {
     EXPECT_FALSE(transport.append_lent(index, second, 1, lender));
     lender.give_back(second);
     // Another session: below its limit, but the pool cannot hold that many descriptions.
-    auto [c2, s2] = world.open();
+    int64_t c2 = 0, s2 = 0;
+    std::tie(c2, s2) = world.open();
     const uint8_t* third = lender.lend(value);
     EXPECT_FALSE(transport.append_lent(world.server->index_of(s2), third, value.size(), lender));
     lender.give_back(third);

@@ -3,6 +3,8 @@
 // peers.
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "net/bytes.h"
 #include "net/interface.h"
 #include "tests/sim/world.h"
@@ -14,7 +16,8 @@ using stats::Counter;
 
 TEST(TcpLimits, PausedReader_ClosesTheWindow_AndResumes) {
     World world;
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     world.server->pause(s);
     base::Rng rng(1);
     const std::string sent = random_bytes(rng, 200'000);
@@ -34,7 +37,8 @@ TEST(TcpLimits, PausedReader_ClosesTheWindow_AndResumes) {
 
 TEST(TcpLimits, PausedReader_LostWindowUpdate_ProbeFindsTheOpening) {
     World world;
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     world.server->pause(s);
     const std::string sent(150'000, 'x');
     world.client->send(c, sent);
@@ -67,7 +71,8 @@ TEST(TcpLimits, Sender_NeverExceedsTheAdvertisedWindow) {
         }
         return true;
     });
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     world.client->send(c, std::string(300'000, 'w'));
     EXPECT_TRUE(world.run_until(
         [&, s = s] { return world.server->session(s).received.size() == 300'000; }, 20'000));
@@ -76,7 +81,8 @@ TEST(TcpLimits, Sender_NeverExceedsTheAdvertisedWindow) {
 
 TEST(TcpLimits, SynFlood_HalfOpenIsBounded_AndReaped) {
     World world;
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     net::FramePort& raw = world.link.end(1);
     // SYNs from addresses that never answer.
     for (uint32_t i = 0; i < 1000; ++i) {
@@ -163,7 +169,8 @@ TEST(TcpLimits, VanishedPeer_WithDataInFlight_TimesOut) {
     auto server_options = small_options(kServerIp);
     server_options.retransmissions_max = 5;
     World world({}, server_options);
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     world.link.set_loss(1.0);
     world.server->send(s, "anyone?");
     ASSERT_TRUE(world.run_until([&, s = s] { return world.server->session(s).closed; }, 60'000));
@@ -177,7 +184,8 @@ TEST(TcpLimits, VanishedPeer_Idle_KeepaliveNotices) {
     server_options.keepalive_idle_s = 2;
     server_options.keepalive_interval_s = 1;
     World world({}, server_options);
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     world.step_ns = 5'000'000;
     world.run_for_ms(20'000);
     EXPECT_FALSE(world.server->session(s).closed) << "a silent peer that answers is alive";
@@ -193,7 +201,8 @@ TEST(TcpLimits, Close_PeerNeverReads_LingerIsBounded) {
     auto client_options = small_options(kClientIp);
     client_options.receive_window_bytes = 4096;
     World world({}, server_options, client_options);
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     world.client->pause(c);
     world.server->send(s, std::string(60'000, 'z'));
     world.server->close(s);

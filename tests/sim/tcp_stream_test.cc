@@ -3,6 +3,8 @@
 // does.
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "tests/sim/world.h"
 
 namespace cachee::sim {
@@ -10,7 +12,8 @@ namespace {
 
 TEST(TcpStream, Connect_CleanLink_OpensBothEnds) {
     World world;
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     EXPECT_TRUE(world.client->session(c).opened);
     EXPECT_TRUE(world.server->session(s).opened);
     EXPECT_EQ(world.server_usage().half_open, 0u);
@@ -18,7 +21,8 @@ TEST(TcpStream, Connect_CleanLink_OpensBothEnds) {
 
 TEST(TcpStream, Exchange_CleanLink_DeliversBothWaysAndCloses) {
     World world;
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     world.client->send(c, "PING\r\n");
     world.server->on_data = [&](int64_t id) { world.server->send(id, "+PONG\r\n"); };
     ASSERT_TRUE(
@@ -45,7 +49,8 @@ TEST(TcpStream, Exchange_CleanLink_DeliversBothWaysAndCloses) {
 
 TEST(TcpStream, Abort_Established_PeerSeesReset) {
     World world;
-    auto [c, s] = world.open();
+    int64_t c = 0, s = 0;
+    std::tie(c, s) = world.open();
     world.server->abort(s);
     ASSERT_TRUE(world.run_until([&] { return world.client->session(c).closed; }, 100));
     EXPECT_EQ(world.client->session(c).reason, io::CloseReason::kReset);
